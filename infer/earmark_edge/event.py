@@ -33,7 +33,7 @@ class ClipObject:
 
     def __post_init__(self) -> None:
         _require(self.tier in range(4), "clips.tier", "0, 1, 2 or 3", self.tier)
-        _require(0 < self.length, "clips.length", "a positive number of bytes", self.length)
+        _require(self.length > 0, "clips.length", "a positive number of bytes", self.length)
         _require(_is_sha256(self.sha256), "clips.sha256", "64 lowercase hexadecimal digits", self.sha256)
 
     @classmethod
@@ -82,11 +82,21 @@ class Event:
         _require(set(self.scores) == set(LABELS), "scores", f"one score for each of {', '.join(LABELS)}", sorted(self.scores))
         for label, score in (*self.scores.items(), ("peak_score", self.peak_score), ("threshold", self.threshold)):
             _require(math.isfinite(score) and 0 <= score <= 1, f"scores.{label}", "a probability in [0, 1]", score)
-        _require(math.isfinite(self.wall_uncertainty_s) and self.wall_uncertainty_s >= 0, "wall_uncertainty_s", "0 or more seconds", self.wall_uncertainty_s)
+        _require(
+            math.isfinite(self.wall_uncertainty_s) and self.wall_uncertainty_s >= 0,
+            "wall_uncertainty_s",
+            "0 or more seconds",
+            self.wall_uncertainty_s,
+        )
         _require(_is_utc(self.wall_time), "wall_time", "an ISO 8601 time in UTC, such as 2026-01-31T12:00:00+00:00", self.wall_time)
         for name in ("model_sha256", "config_sha256"):
             _require(_is_sha256(getattr(self, name)), name, "64 lowercase hexadecimal digits", getattr(self, name))
-        _require(self.calibration_sha256 is None or _is_sha256(self.calibration_sha256), "calibration_sha256", "a SHA-256 or null", self.calibration_sha256)
+        _require(
+            self.calibration_sha256 is None or _is_sha256(self.calibration_sha256),
+            "calibration_sha256",
+            "a SHA-256 or null",
+            self.calibration_sha256,
+        )
         tiers = [clip.tier for clip in self.clips]
         _require(len(set(tiers)) == len(tiers), "clips", "at most one object per tier", tiers)
 
@@ -187,7 +197,7 @@ def _parse_object(payload: bytes, name: str) -> dict[str, Any]:
     return raw
 
 
-def _checked(raw: Any, kind: type) -> dict[str, Any]:  # noqa: ANN401 - whatever JSON held
+def _checked(raw: Any, kind: type) -> dict[str, Any]:
     """`raw` as keyword arguments of the dataclass `kind`, after a check of each JSON type against the annotation."""
     if not isinstance(raw, dict):
         msg = f"expected an object, got {raw!r}"
