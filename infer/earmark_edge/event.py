@@ -1,4 +1,4 @@
-"""The wire between a device and the review service: `Event`, its `ClipObject`s, and the service's `Receipt`."""
+"""The wire between a device and the review service: `Event`, its `ClipObject`s and `ScoreTrack`, and the service's `Receipt`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ from typing import Any
 from earmark_model.contract import LABELS, Reason
 
 EVENT_SCHEMA = 1
+SCORE_TRACK_SCHEMA = 1
+SCORE_TRACK_MEDIA_TYPE = "application/json"
 MAX_EVENT_BYTES = 4096
+MAX_ID_CHARS = 128
+MAX_JSON_INTEGER = 2**53 - 1  # what every JSON reader and every database holds exactly (RFC 8259, section 6)
 SCORE_TRACK_TIER = 0
 AUDIO_TIER = 3
 
@@ -33,7 +37,7 @@ class ClipObject:
 
     def __post_init__(self) -> None:
         _require(self.tier in range(4), "clips.tier", "0, 1, 2 or 3", self.tier)
-        _require(self.length > 0, "clips.length", "a positive number of bytes", self.length)
+        _require(0 < self.length <= MAX_JSON_INTEGER, "clips.length", "a positive number of bytes below 2^53", self.length)
         _require(_is_sha256(self.sha256), "clips.sha256", "64 lowercase hexadecimal digits", self.sha256)
 
     @classmethod
@@ -74,8 +78,8 @@ class Event:
         _require(self.schema == EVENT_SCHEMA, "schema", str(EVENT_SCHEMA), self.schema)
         for name in ("event_id", "boot_id", "consent_id"):
             value = getattr(self, name)
-            _require(0 < len(value) <= 128 and value.isprintable(), name, "1 to 128 printable characters", value)
-        _require(self.seq >= 0, "seq", "0 or more", self.seq)
+            _require(0 < len(value) <= MAX_ID_CHARS and value.isprintable(), name, f"1 to {MAX_ID_CHARS} printable characters", value)
+        _require(0 <= self.seq <= MAX_JSON_INTEGER, "seq", "0 or more, below 2^53", self.seq)
         span = math.isfinite(self.onset_s) and math.isfinite(self.offset_s) and 0 <= self.onset_s < self.offset_s
         _require(span, "offset_s", "a finite span with 0 <= onset_s < offset_s", (self.onset_s, self.offset_s))
         _require(self.label in LABELS, "label", f"one of {', '.join(LABELS)}", self.label)
@@ -128,8 +132,68 @@ class Event:
         except KeyError as error:
             msg = f"field {error} is missing"
             raise WireError(msg) from error
-        except (TypeError, ValueError, AttributeError) as error:
+        except (TypeError, ValueError, AttributeError, OverflowError) as error:
             msg = f"the event is not of the documented form: {error}"
+            raise WireError(msg) from error
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreTrack:
+    """The tier 0 object: calibrated scores over the clip, as JSON of media type `application/json`.
+
+    `start_s` is the clip's first sample on the stream's own clock, so the event begins `onset_s - start_s` into the clip.
+    Score `i` of a label covers `hop_s` seconds from `start_s + i * hop_s`. `scores` holds some or all labels, equally long;
+    `thresholds` holds the value from which each of them counts as heard, where there is one.
+    """
+
+    start_s: float
+    hop_s: float
+    scores: Mapping[str, tuple[float, ...]]
+    thresholds: Mapping[str, float]
+    schema: int = SCORE_TRACK_SCHEMA
+
+    def __post_init__(self) -> None:
+        _require(self.schema == SCORE_TRACK_SCHEMA, "schema", str(SCORE_TRACK_SCHEMA), self.schema)
+        _require(math.isfinite(self.start_s) and self.start_s >= 0, "start_s", "0 or more seconds", self.start_s)
+        _require(math.isfinite(self.hop_s) and self.hop_s > 0, "hop_s", "more than 0 seconds", self.hop_s)
+        _require(bool(self.scores) and set(self.scores) <= set(LABELS), "scores", f"some of {', '.join(LABELS)}", sorted(self.scores))
+        lengths = {len(values) for values in self.scores.values()}
+        _require(len(lengths) == 1 and 0 not in lengths, "scores", "one equal, positive number of scores for every label", sorted(lengths))
+        _require(set(self.thresholds) <= set(self.scores), "thresholds", "labels that have scores", sorted(self.thresholds))
+        for label, values in (*self.scores.items(), *((label, (value,)) for label, value in self.thresholds.items())):
+            _require(all(0 <= value <= 1 for value in values), label, "probabilities in [0, 1]", f"{min(values)} to {max(values)}")
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds that the scores cover."""
+        return len(next(iter(self.scores.values()))) * self.hop_s
+
+    def to_bytes(self) -> bytes:
+        """Canonical JSON, scores to four decimals (a quarter of a pixel in any picture of them)."""
+        rounded = {label: [round(value, 4) for value in values] for label, values in self.scores.items()}
+        return json.dumps({**asdict(self), "scores": rounded}, sort_keys=True, separators=(",", ":")).encode()
+
+    @classmethod
+    def from_bytes(cls, payload: bytes) -> ScoreTrack:
+        """Parse and validate.
+
+        Raises:
+            WireError: not JSON, or a field is missing, unknown, or outside its range.
+        """
+        raw = _parse_object(payload, "score track")
+        try:
+            for label, values in raw["scores"].items():
+                _require(isinstance(values, list), label, "a list of scores", values)
+            raw["scores"] = {label: tuple(float(value) for value in values) for label, values in raw["scores"].items()}
+            raw["thresholds"] = {label: float(value) for label, value in raw["thresholds"].items()}
+            return cls(**_checked(raw, cls))
+        except WireError:
+            raise
+        except KeyError as error:
+            msg = f"score track: field {error} is missing"
+            raise WireError(msg) from error
+        except (TypeError, ValueError, AttributeError, OverflowError) as error:
+            msg = f"the score track is not of the documented form: {error}"
             raise WireError(msg) from error
 
 
@@ -204,7 +268,7 @@ def _checked(raw: Any, kind: type) -> dict[str, Any]:
         raise WireError(msg)
     fields: dict[str, str] = {field.name: str(field.type) for field in kind.__dataclass_fields__.values()}  # type: ignore[attr-defined]  # a dataclass type
     if unknown := set(raw) - set(fields):
-        msg = f"unknown field {sorted(unknown)[0]!r}"
+        msg = f"unknown field {min(unknown)!r}"
         raise WireError(msg)
     for name, value in raw.items():
         if fields[name] == "float" and isinstance(value, int) and not isinstance(value, bool):
