@@ -14,7 +14,7 @@ import numpy.typing as npt
 import soundfile
 import soxr
 
-from earmark_data.truncation import truncation_cause
+from earmark_data.container import container_fault
 
 Samples = npt.NDArray[np.float32]
 
@@ -148,7 +148,7 @@ def _check_container(path: Path) -> None:
     try:
         with path.open("rb") as file:
             is_empty = not file.read(1)
-            cut = None if is_empty else truncation_cause(file)
+            fault = None if is_empty else container_fault(file)
     except FileNotFoundError as error:
         msg = f"{path}: no such file"
         raise AudioError(msg) from error
@@ -162,8 +162,8 @@ def _check_container(path: Path) -> None:
     if is_empty:
         msg = f"{path}: an empty file (0 bytes)"
         raise AudioError(msg)
-    if cut:
-        msg = f"{path}: truncated; {cut}"
+    if fault:
+        msg = f"{path}: {fault}"
         raise AudioError(msg)
 
 

@@ -1,4 +1,4 @@
-"""Whether a sound file is shorter than its own headers promise, which decoders pass over in silence.
+"""Faults that only a sound file's container shows and decoders pass over in silence: it is shorter than its headers promise.
 
 WAV, Ogg and MP3 are checked here by their containers; a FLAC file states its number of samples, which a decoder can count.
 """
@@ -9,6 +9,8 @@ import os
 import struct
 from typing import BinaryIO
 
+from earmark_data.mp3 import mp3_fault
+
 _UNKNOWN_SIZE = 0xFFFFFFFF
 """What a WAV writer puts down that cannot seek back, or that keeps the true size in a `ds64` chunk (RF64, EBU Tech 3306)."""
 _OGG_HEADER_BYTES = 27
@@ -16,8 +18,8 @@ _OGG_PAGE_BYTES = 65_307
 _OGG_LAST_PAGE = 0x04
 
 
-def truncation_cause(file: BinaryIO) -> str | None:
-    """What is missing from `file` according to its container, in words; None where nothing is known to be missing."""
+def container_fault(file: BinaryIO) -> str | None:
+    """Why `file` cannot be read whole according to its container, in words; None where nothing is known to be missing."""
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
     head = file.read(12)
@@ -26,7 +28,7 @@ def truncation_cause(file: BinaryIO) -> str | None:
     if head[:4] == b"OggS":
         return _ogg(file, size)
     if head[:3] == b"ID3" or (len(head) > 1 and head[0] == 0xFF and head[1] >= 0xE0):  # noqa: PLR2004 - an MPEG frame starts with 11 set bits
-        return _mp3(file, head, size)
+        return mp3_fault(file, head, size)
     return None
 
 
@@ -42,11 +44,11 @@ def _wav(file: BinaryIO, size: int) -> str | None:
             promised = long_size if length == _UNKNOWN_SIZE else length
             present = size - file.tell()
             if promised != _UNKNOWN_SIZE and promised > present:
-                return f"its header promises {promised} bytes of samples, {present} are there"
+                return f"truncated; its header promises {promised} bytes of samples, {present} are there"
             return None
         else:
             file.seek(length + length % 2, os.SEEK_CUR)  # chunks are padded to even lengths
-    return "it ends before its first sample"
+    return "truncated; it ends before its first sample"
 
 
 def _ogg(file: BinaryIO, size: int) -> str | None:
@@ -57,28 +59,7 @@ def _ogg(file: BinaryIO, size: int) -> str | None:
     segments = page[26] if len(page) >= _OGG_HEADER_BYTES else 0
     whole = _OGG_HEADER_BYTES + segments + sum(page[_OGG_HEADER_BYTES : _OGG_HEADER_BYTES + segments])
     if len(page) < whole:
-        return "its last page is cut"
+        return "truncated; its last page is cut"
     if not page[5] & _OGG_LAST_PAGE:
-        return "its last page does not carry the end-of-stream mark"
-    return None
-
-
-def _mp3(file: BinaryIO, head: bytes, size: int) -> str | None:
-    """Compare the byte count of a Xing or Info tag, where the first frame holds one, with the file's length."""
-    start = 0
-    if head[:3] == b"ID3":
-        start = 10 + sum((byte & 0x7F) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
-    file.seek(start)
-    frame = file.read(64)
-    if len(frame) < 64:  # noqa: PLR2004 - the shortest frame that holds a tag is longer
-        return "it ends before its first sample"
-    is_mpeg1, is_mono = bool(frame[1] & 0x08), not ~frame[3] & 0xC0
-    tag = 4 + ((17 if is_mono else 32) if is_mpeg1 else (9 if is_mono else 17))
-    name, flags = frame[tag : tag + 4], frame[tag + 7]
-    if name not in {b"Xing", b"Info"} or not flags & 0x02:
-        return None
-    at = tag + 8 + (4 if flags & 0x01 else 0)
-    promised, present = struct.unpack(">I", frame[at : at + 4])[0], size - start
-    if promised > present:
-        return f"its header promises {promised} bytes of frames, {present} are there"
+        return "truncated; its last page does not carry the end-of-stream mark"
     return None
