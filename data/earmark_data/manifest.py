@@ -1,0 +1,151 @@
+"""The manifest: one validated row per labelled clip."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from earmark_data.labels import MANIFEST_LABELS
+
+SPLITS = ("train", "val", "test")
+REQUIRED_COLUMNS = ("path", "label", "split", "source", "group", "duration_s")
+
+
+class ManifestError(ValueError):
+    """A manifest cannot be trusted; the text names the file, the row and the cause."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClipRow:
+    """One labelled clip. `group` (a speaker, a recording, an uploader) never stands in two splits. `index` counts rows from 0."""
+
+    index: int
+    path: Path
+    label: str
+    split: str
+    source: str
+    group: str
+    duration_s: float
+    original_label: str = ""
+    label_confidence: str = ""
+    alternative_label: str = ""
+    licence: str = ""
+    licence_tier: str = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """Rows in file order; `sha256` is the hash of the file's bytes."""
+
+    path: Path
+    rows: tuple[ClipRow, ...]
+    sha256: str
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[ClipRow]:
+        return iter(self.rows)
+
+    def select(
+        self,
+        *,
+        splits: Collection[str] = SPLITS,
+        licence_tiers: Collection[str] | None = None,
+        leave_out: Collection[str] = (),
+        only: Collection[str] | None = None,
+    ) -> Manifest:
+        """The rows of these splits and licence tiers, without the sources `leave_out`, or with the sources `only`.
+
+        Raises:
+            ManifestError: a named source is not in the manifest, or no row is left.
+        """
+        known = {row.source for row in self.rows}
+        if unknown := (set(leave_out) | set(only or ())) - known:
+            msg = f"{self.path}: no source named {', '.join(sorted(unknown))}; there are {', '.join(sorted(known))}"
+            raise ManifestError(msg)
+
+        def wanted(row: ClipRow) -> bool:
+            return (
+                row.split in splits
+                and (licence_tiers is None or row.licence_tier in licence_tiers)
+                and row.source not in leave_out
+                and (only is None or row.source in only)
+            )
+
+        rows = tuple(row for row in self.rows if wanted(row))
+        if not rows:
+            msg = f"{self.path}: no row is left with splits {sorted(splits)}, licence tiers {licence_tiers or 'any'}, without {sorted(leave_out)}"
+            raise ManifestError(msg)
+        return Manifest(self.path, rows, self.sha256)
+
+
+def read_manifest(path: Path, *, progress: Callable[[int, int], None] | None = None) -> Manifest:
+    """Read a manifest and validate every row; clip paths are relative to the manifest's folder.
+
+    `progress` is called with (rows done, rows in all).
+
+    Raises:
+        ManifestError: the file is missing, empty or lacks a column, or a row has an unknown label or split, a file that is
+            not there, a duration that is not a positive number, a path that an earlier row has, or a group of another split.
+    """
+    try:
+        payload = path.read_bytes()
+        text = payload.decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        msg = f"{path}: not a readable manifest ({error})"
+        raise ManifestError(msg) from error
+    reader = csv.DictReader(text.splitlines())
+    if missing := [column for column in REQUIRED_COLUMNS if column not in (reader.fieldnames or ())]:
+        msg = f"{path}: column {', '.join(missing)} is missing; a manifest needs {', '.join(REQUIRED_COLUMNS)}"
+        raise ManifestError(msg)
+    raw_rows = list(reader)
+    if not raw_rows:
+        msg = f"{path}: the manifest has no rows"
+        raise ManifestError(msg)
+    check = _RowChecker(path)
+    rows = []
+    for index, raw in enumerate(raw_rows):
+        rows.append(check(index, raw))
+        if progress is not None:
+            progress(index + 1, len(raw_rows))
+    return Manifest(path, tuple(rows), hashlib.sha256(payload).hexdigest())
+
+
+class _RowChecker:
+    """Validates rows one by one, remembering the paths and the groups' splits seen so far."""
+
+    def __init__(self, manifest: Path) -> None:
+        self.manifest = manifest
+        self.paths: dict[str, int] = {}
+        self.splits: dict[str, tuple[str, int]] = {}
+
+    def __call__(self, index: int, raw: dict[str, str]) -> ClipRow:
+        line = index + 2  # the header is line 1
+
+        def require(holds: object, cause: str) -> None:
+            if not holds:
+                msg = f"{self.manifest}, line {line}: {cause}"
+                raise ManifestError(msg)
+
+        require(None not in raw and None not in raw.values(), "another number of fields than the header has")
+        name, label, split, group = raw["path"], raw["label"], raw["split"], raw["group"]
+        require(label in MANIFEST_LABELS, f"unknown label {label!r}; known are {', '.join(MANIFEST_LABELS)}")
+        require(split in SPLITS, f"unknown split {split!r}; known are {', '.join(SPLITS)}")
+        first = self.paths.setdefault(name, line)
+        require(first == line, f"path {name} already stands in line {first}")
+        file = self.manifest.parent / name
+        require(name and file.is_file(), f"no such file {file}")
+        require(group, "the group is empty; clips without one could leak between splits")
+        before, seen = self.splits.setdefault(group, (split, line))
+        require(before == split, f"group {group!r} is in split {split!r} here and in {before!r} in line {seen}")
+        try:
+            duration_s = float(raw["duration_s"])
+        except ValueError:
+            duration_s = float("nan")
+        require(0 < duration_s < float("inf"), f"duration_s must be a positive number, got {raw['duration_s']!r}")
+        optional = {key: raw[key] for key in ("original_label", "label_confidence", "alternative_label", "licence", "licence_tier") if key in raw}
+        return ClipRow(index, file, label, split, raw["source"], group, duration_s, **optional)
