@@ -1,0 +1,96 @@
+"""Runs a bundle's graph: windows of audio in, calibrated scores out. The only place that knows onnxruntime."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from earmark_model.contract import GRAPH_FILE, BundleError, BundleSpec, read_bundle
+
+# onnxruntime reads this when it is imported; otherwise it reports to its maker and keeps a file in the home cache.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+import onnxruntime
+
+onnxruntime.disable_telemetry_events()
+
+Floats = npt.NDArray[np.float32]
+
+INPUT_NAME = "audio"
+OUTPUT_NAMES = ("clip_scores", "frame_scores")
+_QUIET = 3
+"""onnxruntime's log level for errors only; its warnings are about its own optimiser."""
+
+
+class ScoringError(RuntimeError):
+    """The graph gave something that is no score; nothing may be decided on it."""
+
+
+class Scores(NamedTuple):
+    """Calibrated probabilities in the order of the bundle's labels."""
+
+    clip: Floats
+    """`[batch, classes]`"""
+    frame: Floats
+    """`[batch, frames, classes]`"""
+
+
+class Scorer:
+    """A verified bundle, ready to score on `threads` threads.
+
+    Raises:
+        BundleError: the bundle is missing, damaged or altered, or its graph is not of the documented form.
+    """
+
+    def __init__(self, folder: Path, *, threads: int = 1) -> None:
+        self.spec: BundleSpec = read_bundle(folder)
+        self._session = _load(folder / GRAPH_FILE, self.spec, threads)
+
+    def run(self, audio: Floats) -> Scores:
+        """Score `audio`, float32 `[batch, samples]` in [-1, 1] at `spec.sample_rate_hz`, each row at least one window long.
+
+        A row's scores depend on the row alone; in another batch they differ by rounding (below 1e-6), as sums may run in another order.
+
+        Raises:
+            ValueError: another shape or type, or shorter than a window.
+            ScoringError: a score is not a number in [0, 1], or there is not one for every label.
+        """
+        if audio.ndim != 2 or audio.dtype != np.float32 or audio.shape[1] < self.spec.window_samples:  # noqa: PLR2004 - batch and samples
+            expected = f"float32 [batch, at least {self.spec.window_samples} samples]"
+            msg = f"cannot score {audio.dtype} {list(audio.shape)}; expected {expected}"
+            raise ValueError(msg)
+        scores = Scores(*self._session.run(list(OUTPUT_NAMES), {INPUT_NAME: audio}))
+        for name, part in zip(OUTPUT_NAMES, scores, strict=True):
+            if part.shape[0] != len(audio) or part.shape[-1] != len(self.spec.labels):
+                msg = f"the graph gave {name} {list(part.shape)} for {len(audio)} windows and {len(self.spec.labels)} labels"
+                raise ScoringError(msg)
+            if not ((part >= 0) & (part <= 1)).all():  # also false for NaN, which would pass below every threshold
+                msg = f"the graph gave {name} outside [0, 1]; the bundle is unfit"
+                raise ScoringError(msg)
+        return scores
+
+
+def _load(path: Path, spec: BundleSpec, threads: int) -> onnxruntime.InferenceSession:
+    graph = path.read_bytes()
+    if hashlib.sha256(graph).hexdigest() != spec.graph_sha256:  # what runs is what was verified, even if the file was just replaced
+        msg = f"{path}: it changed while the bundle was read; copy the bundle again"
+        raise BundleError(msg)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = _QUIET
+    options.enable_cpu_mem_arena = False  # windows are small and alike; the arena would only hold memory
+    try:
+        session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's exceptions share no parent but Exception
+        msg = f"{path}: onnxruntime cannot load it ({str(error).splitlines()[0]})"
+        raise BundleError(msg) from error
+    inputs, outputs = [entry.name for entry in session.get_inputs()], [entry.name for entry in session.get_outputs()]
+    if inputs != [INPUT_NAME] or set(outputs) != set(OUTPUT_NAMES):
+        msg = f"{path}: a graph from {inputs} to {outputs}; expected {[INPUT_NAME]} to {list(OUTPUT_NAMES)}"
+        raise BundleError(msg)
+    return session
