@@ -1,0 +1,122 @@
+"""The append-only log: who did what to which case, each entry chained to the one before by its SHA-256.
+
+Database triggers refuse to change or delete entries; the chain shows it where someone got round them.
+Entries carry no notes, tokens or audio: what must be deletable is kept elsewhere and named here by its hash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import Connection, insert, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from earmark_review.errors import AuditUnavailableError
+from earmark_review.store.schema import audit_log
+
+GENESIS_SHA256 = "0" * 64
+OPERATOR = "operator"
+"""Whoever has a shell on the machine."""
+SERVICE = "service"
+
+
+class Action(StrEnum):
+    """What an entry records."""
+
+    EVENT_RECEIVED = "event.received"
+    EVENT_CONFLICT = "event.conflict"
+    EVENT_REPLAYED = "event.replayed_after_deletion"
+    EVENT_DELETED = "event.deleted"
+    OBJECT_HELD = "object.held"
+    CASE_READY = "case.ready"
+    CASE_VIEWED = "case.viewed"
+    CASE_CLAIMED = "case.claimed"
+    CASE_SKIPPED = "case.skipped"
+    CASE_DECIDED = "case.decided"
+    LEASE_EXPIRED = "lease.expired"
+    LEASE_RELEASED = "lease.released"
+    EVIDENCE_SERVED = "evidence.served"
+    EVIDENCE_MISSING = "evidence.missing"
+    LOG_READ = "log.read"
+    SESSION_STARTED = "session.started"
+    SESSION_ENDED = "session.ended"
+    SIGN_IN_REFUSED = "sign_in.refused"
+    SIGN_IN_PAUSED = "sign_in.paused"
+    USER_ADDED = "user.added"
+    DEVICE_ADDED = "device.added"
+    DEVICE_REVOKED = "device.revoked"
+
+
+ALERTS = frozenset({Action.EVENT_CONFLICT, Action.EVENT_REPLAYED, Action.EVIDENCE_MISSING, Action.SIGN_IN_PAUSED})
+"""Entries that someone should look at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of the log. `subject` names what was acted on, such as `case:1f0c…`; `actor` who did, such as `user:ada`."""
+
+    seq: int
+    at: datetime
+    actor: str
+    action: str
+    subject: str
+    detail: Mapping[str, Any]
+    previous_sha256: str
+    sha256: str
+
+    @property
+    def is_alert(self) -> bool:
+        """Whether someone should look at it."""
+        return self.action in ALERTS
+
+    def expected_sha256(self) -> str:
+        """The hash that the entry's own words give."""
+        words = (self.seq, self.at.isoformat(), self.actor, self.action, self.subject, self.detail, self.previous_sha256)
+        return hashlib.sha256(json.dumps(words, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def append(conn: Connection, now: datetime, actor: str, action: Action, subject: str, detail: Mapping[str, Any] | None = None) -> None:
+    """Write an entry in the caller's transaction, which must be one that writes: it stands or falls with what it records.
+
+    Raises:
+        AuditUnavailableError: the log did not take the entry.
+    """
+    try:
+        head = conn.execute(select(audit_log.c.seq, audit_log.c.sha256).order_by(audit_log.c.seq.desc()).limit(1)).first()
+        seq, previous = (head.seq + 1, head.sha256) if head else (1, GENESIS_SHA256)
+        entry = Entry(seq, now, actor, action, subject, dict(detail or {}), previous, "")
+        words = json.dumps(entry.detail, sort_keys=True, separators=(",", ":"))
+        values = {"seq": seq, "at": now, "actor": actor, "action": str(action), "subject": subject, "detail": words}
+        conn.execute(insert(audit_log).values(**values, previous_sha256=previous, sha256=entry.expected_sha256()))
+    except SQLAlchemyError as error:
+        msg = "the audit log does not take entries, so this was not done; tell whoever runs the service"
+        raise AuditUnavailableError(msg) from error
+
+
+def read(conn: Connection, *, after: int = 0, limit: int | None = None, newest_first: bool = False) -> list[Entry]:
+    """Entries with `seq` above `after`."""
+    order = audit_log.c.seq.desc() if newest_first else audit_log.c.seq
+    rows = conn.execute(select(audit_log).where(audit_log.c.seq > after).order_by(order).limit(limit))
+    return [
+        Entry(row.seq, row.at, row.actor, row.action, row.subject, json.loads(row.detail), row.previous_sha256, row.sha256) for row in rows
+    ]
+
+
+def first_break(entries: Iterable[Entry]) -> str | None:
+    """Where a chain read from its first entry is broken, in words; None where it holds."""
+    seq, previous = 0, GENESIS_SHA256
+    for entry in entries:
+        if entry.seq != seq + 1:
+            return f"entry {seq + 1} is missing"
+        if entry.previous_sha256 != previous:
+            return f"entry {entry.seq} does not follow from the one before"
+        if entry.sha256 != entry.expected_sha256():
+            return f"entry {entry.seq} was changed"
+        seq, previous = entry.seq, entry.sha256
+    return None

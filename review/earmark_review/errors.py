@@ -1,0 +1,119 @@
+"""What can go wrong in the review service, in its own words; `web.problems` gives each its HTTP status."""
+
+from __future__ import annotations
+
+
+class ReviewError(Exception):
+    """The service refuses; the text says what was given, what was expected and what to do."""
+
+
+class SettingsError(ReviewError, ValueError):
+    """A setting, a name or a password is outside what the service accepts."""
+
+
+class DatabaseError(ReviewError, RuntimeError):
+    """The database cannot be opened or is of another version."""
+
+
+class AuditUnavailableError(ReviewError, RuntimeError):
+    """An entry could not be written to the audit log, so nothing that needs one happens."""
+
+
+class DeviceTokenError(ReviewError, PermissionError):
+    """The request carries no token of an enrolled device."""
+
+
+class EventRefusedError(ReviewError, ValueError):
+    """The event is not what the wire format says."""
+
+
+class EventConflictError(ReviewError, ValueError):
+    """The device already sent other bytes under this event id."""
+
+
+class EventDeletedError(ReviewError, LookupError):
+    """The event was deleted; it is not taken again."""
+
+
+class UnknownEventError(ReviewError, LookupError):
+    """The device sent no such event, or the event declares no such object."""
+
+
+class DigestError(ReviewError, ValueError):
+    """The `Content-Digest` field is missing or malformed."""
+
+
+class ObjectConflictError(ReviewError, ValueError):
+    """The digest announced for the object is not the one that its event declares."""
+
+
+class ObjectMismatchError(ReviewError, ValueError):
+    """The bytes received are not the object that the event declares."""
+
+
+class TooLargeError(ReviewError, ValueError):
+    """A body is larger than the service takes."""
+
+
+class MediaTypeError(ReviewError, ValueError):
+    """A body is of a kind that the service does not take here."""
+
+
+class BlobMissingError(ReviewError, LookupError):
+    """An object that the database lists is not in the blob store."""
+
+
+class SoundError(ReviewError, ValueError):
+    """A clip cannot be decoded."""
+
+
+class UnknownCaseError(ReviewError, LookupError):
+    """There is no such case."""
+
+
+class CaseNotReadyError(ReviewError, ValueError):
+    """The case cannot be claimed in the state that it is in."""
+
+
+class IllegalMoveError(ReviewError, ValueError):
+    """A case in this state cannot make this move."""
+
+
+class StaleLeaseError(ReviewError, PermissionError):
+    """The claim has ended, or was never this session's; whatever it wanted to do did not happen."""
+
+
+class LeaseLimitError(ReviewError, ValueError):
+    """The reviewer already holds as many cases as one may."""
+
+    def __init__(self, message: str, held_case_id: str) -> None:
+        super().__init__(message)
+        self.held_case_id = held_case_id
+
+
+class FormError(ReviewError, ValueError):
+    """A form field is missing or outside what it may hold."""
+
+
+class CsrfError(ReviewError, PermissionError):
+    """The form was not issued to this session."""
+
+
+class NotSignedInError(ReviewError, PermissionError):
+    """The request carries no live session."""
+
+
+class NotAllowedError(ReviewError, PermissionError):
+    """The account's role does not reach this far."""
+
+
+class SignInError(ReviewError, PermissionError):
+    """Name and password do not belong together."""
+
+
+class TooManyAttemptsError(ReviewError, PermissionError):
+    """Sign-in is paused for this name or address."""
+
+    def __init__(self, message: str, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s

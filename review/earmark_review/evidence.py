@@ -1,0 +1,89 @@
+"""Gathers what a reviewer sees of a case under a live lease: pictures of the clip, the score track, and what is amiss with them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from earmark_edge.event import SCORE_TRACK_TIER, ScoreTrack, WireError
+from earmark_review import figures
+from earmark_review.blobs import BlobFolder
+from earmark_review.errors import BlobMissingError, SoundError
+from earmark_review.media import AUDIO_TIERS
+from earmark_review.sound import Sound, read_sound
+from earmark_review.store.caseload import CaseFile
+from earmark_review.store.intake import DeclaredObject
+
+
+@dataclass(frozen=True, slots=True)
+class SoundFigure:
+    """The clip's own pictures; the spectrogram itself is fetched apart."""
+
+    waveform: str
+    peak_dbfs: float | None
+    frequency_ticks: Sequence[figures.Tick]
+    is_cut: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """A case's pictures on one time axis. `problems` says in words what could not be drawn."""
+
+    duration_s: float
+    time_ticks: Sequence[figures.Tick]
+    span: figures.Span | None
+    sound: SoundFigure | None
+    track: Sequence[figures.TrackLine]
+    problems: Sequence[str]
+
+
+def playable(file: CaseFile) -> DeclaredObject | None:
+    """The held audio that discloses least."""
+    found = (file.object_at(tier) for tier in AUDIO_TIERS)
+    return next((declared for declared in found if declared is not None and declared.blob_key is not None), None)
+
+
+def gather(file: CaseFile, blobs: BlobFolder, cap_s: float) -> Evidence:
+    """Read and lay out a case's evidence; what cannot be read is told in `problems`, and the rest is shown."""
+    problems: list[str] = []
+    sound = _sound(file, blobs, cap_s, problems)
+    track = _track(file, blobs, problems)
+    # Without a score track nobody says where the clip begins; then it is taken to begin with the event.
+    start_s = track.start_s if track else file.event.onset_s
+    duration_s = max(sound.duration_s if sound else 0.0, track.duration_s if track else 0.0) or file.line.length_s
+    drawn = None
+    if sound:
+        wave = figures.waveform_path(sound.samples, duration_s, sound.rate_hz)
+        drawn = SoundFigure(wave, figures.peak_dbfs(sound.samples), figures.frequency_ticks(sound.rate_hz), sound.is_cut)
+    return Evidence(
+        duration_s,
+        figures.time_ticks(duration_s),
+        figures.event_span(file.event, start_s, duration_s),
+        drawn,
+        figures.track_lines(track, duration_s, file.line.label) if track else (),
+        problems,
+    )
+
+
+def _sound(file: CaseFile, blobs: BlobFolder, cap_s: float, problems: list[str]) -> Sound | None:
+    declared = playable(file)
+    if declared is None or declared.blob_key is None:
+        problems.append("The device sent no audio with this event.")
+        return None
+    try:
+        return read_sound(blobs.find(declared.blob_key), cap_s)
+    except (SoundError, BlobMissingError) as error:
+        problems.append(f"No picture of the clip: {error}.")
+        return None
+
+
+def _track(file: CaseFile, blobs: BlobFolder, problems: list[str]) -> ScoreTrack | None:
+    declared = file.object_at(SCORE_TRACK_TIER)
+    if declared is None or declared.blob_key is None:
+        problems.append("The device sent no score track with this event.")
+        return None
+    try:
+        return ScoreTrack.from_bytes(blobs.find(declared.blob_key).read_bytes())
+    except (WireError, BlobMissingError) as error:
+        problems.append(f"The score track cannot be read: {error}.")
+        return None

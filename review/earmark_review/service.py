@@ -1,0 +1,99 @@
+"""The open service: settings, database, blobs, sign-in and the clock, made once and handed to whoever needs them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from argon2 import PasswordHasher
+
+from earmark_review.accounts import Role
+from earmark_review.blobs import BlobFolder
+from earmark_review.errors import DatabaseError
+from earmark_review.settings import ReviewSettings
+from earmark_review.store.caseload import live_blob_keys
+from earmark_review.store.database import Database
+from earmark_review.store.deletion import delete_event
+from earmark_review.store.devices import add_device
+from earmark_review.store.sessions import SignIn
+from earmark_review.store.users import add_user, new_account
+
+ORPHAN_AGE = timedelta(hours=1)
+
+
+def utc_now() -> datetime:
+    """The clock that runs outside of tests."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One data folder, opened. Close it when done."""
+
+    settings: ReviewSettings
+    database: Database
+    blobs: BlobFolder
+    hasher: PasswordHasher
+    sign_in: SignIn
+    now: Callable[[], datetime]
+
+    def add_user(self, name: str, password: str, role: Role = Role.REVIEWER) -> None:
+        """Add a local account.
+
+        Raises:
+            SettingsError: the name is unfit or taken, or the password is too short.
+        """
+        account = new_account(self.hasher, name, password, role)
+        with self.database.writing() as conn:
+            add_user(conn, account, self.now())
+
+    def add_device(self, name: str) -> str:
+        """Enrol a device and return its token, which is kept only as a hash.
+
+        Raises:
+            SettingsError: the name is unfit or taken.
+        """
+        with self.database.writing() as conn:
+            return add_device(conn, name, self.now())
+
+    def delete_event(self, device_name: str, event_id: str) -> None:
+        """Remove an event, its case and its clips; a tombstone refuses it from then on.
+
+        Raises:
+            UnknownEventError: there is no such event.
+        """
+        with self.database.writing() as conn:
+            keys = delete_event(conn, device_name, event_id, self.now())
+        for key in keys:
+            self.blobs.remove(key)
+
+    def sweep(self) -> int:
+        """Remove what interrupted uploads and deletions left in the blob folder; return how many objects."""
+        with self.database.reading() as conn:
+            live = live_blob_keys(conn)
+        return self.blobs.sweep(live, self.now() - ORPHAN_AGE)
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self.database.close()
+
+
+def open_service(settings: ReviewSettings, *, now: Callable[[], datetime] = utc_now, hasher: PasswordHasher | None = None) -> Service:
+    """Open a data folder, making or updating what is in it.
+
+    Raises:
+        DatabaseError: the folder or the database cannot be used.
+    """
+    try:
+        settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        blobs = BlobFolder(settings.data / "blobs")
+    except OSError as error:
+        msg = f"{settings.data}: cannot be used as the data folder ({error.strerror}); give another with --data"
+        raise DatabaseError(msg) from error
+    database = Database(settings.sqlalchemy_url)
+    database.migrate()
+    hasher = hasher or PasswordHasher()
+    service = Service(settings, database, blobs, hasher, SignIn(database, hasher, settings), now)
+    service.sweep()
+    return service

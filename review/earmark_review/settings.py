@@ -1,0 +1,83 @@
+"""Deployment settings, read once at start from `EARMARK_REVIEW_*` and injected; nothing else reads the environment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from earmark_review.cases import LeaseTerms
+from earmark_review.errors import SettingsError
+
+
+class ReviewSettings(BaseSettings):
+    """Every knob of the service; the environment variable is `EARMARK_REVIEW_` and the name in capitals."""
+
+    model_config = SettingsConfigDict(env_prefix="EARMARK_REVIEW_", frozen=True, extra="forbid")
+
+    data: Path = Path("earmark-review")
+    """Folder of the database and the blobs; made on first start, readable by its owner alone."""
+    host: str = "127.0.0.1"
+    port: int = Field(8600, ge=0, le=65535)
+    """0 takes any free port."""
+    clip_bytes_cap: int = Field(16 * 2**20, gt=0)
+    """Largest object that a device may send, in bytes."""
+    clip_seconds_cap: float = Field(120, gt=0)
+    """How much of a clip is decoded for the pictures, in seconds."""
+    form_bytes_cap: int = Field(32 * 2**10, ge=1024)
+    note_chars_cap: int = Field(4000, gt=0)
+    lease_s: float = Field(300, gt=0)
+    """A claim ends this long after its last heartbeat."""
+    lease_limit_s: float = Field(3600, gt=0)
+    """A claim ends this long after it began, heartbeat or not."""
+    leases_per_reviewer: int = Field(1, ge=1)
+    session_idle_s: float = Field(3600, gt=0)
+    session_s: float = Field(12 * 3600, gt=0)
+    sign_in_failures: int = Field(5, ge=1)
+    """Failures for one name from one address before sign-in pauses; six times as many for the name or the address alone."""
+    sign_in_window_s: float = Field(900, gt=0)
+    starting_volume: float = Field(0.15, ge=0, le=1)
+    """Where the player's volume stands before anyone has touched it; 1 is full."""
+
+    @model_validator(mode="after")
+    def _limits_are_ordered(self) -> Self:
+        if self.lease_limit_s < self.lease_s:
+            msg = f"lease_limit_s ({self.lease_limit_s:g}) must not be shorter than lease_s ({self.lease_s:g})"
+            raise ValueError(msg)
+        if self.session_s < self.session_idle_s:
+            msg = f"session_s ({self.session_s:g}) must not be shorter than session_idle_s ({self.session_idle_s:g})"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def sqlalchemy_url(self) -> str:
+        """The address of the database, as SQLAlchemy writes it."""
+        return f"sqlite:///{self.data / 'review.db'}"
+
+    @property
+    def lease_terms(self) -> LeaseTerms:
+        """How long claims last."""
+        return LeaseTerms(self.lease_s, self.lease_limit_s)
+
+
+def read_settings(**overrides: object) -> ReviewSettings:
+    """Settings from the environment, with `overrides` (those that are not None) on top.
+
+    Raises:
+        SettingsError: a value is outside its range; the text names the variable.
+    """
+    given = {name: value for name, value in overrides.items() if value is not None}
+    try:
+        return ReviewSettings(**given)  # type: ignore[arg-type]  # pydantic checks each value
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = "_".join(str(part) for part in first["loc"])
+        name = f"EARMARK_REVIEW_{where.upper()}: " if where else ""
+        msg = (
+            f"{name}{first['msg'].removeprefix('Value error, ')}, got {first['input']!r}"
+            if where
+            else first["msg"].removeprefix("Value error, ")
+        )
+        raise SettingsError(msg) from error

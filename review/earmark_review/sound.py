@@ -1,0 +1,55 @@
+"""Decodes a held clip for the pictures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from earmark_review.errors import SoundError
+
+MIN_RATE_HZ, MAX_RATE_HZ = 4_000, 192_000
+
+
+@dataclass(frozen=True, slots=True)
+class Sound:
+    """Mono samples in [-1, 1], `[samples]`; `is_cut` where the clip went on beyond what was decoded."""
+
+    samples: NDArray[np.float32]
+    rate_hz: int
+    is_cut: bool
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds decoded."""
+        return len(self.samples) / self.rate_hz
+
+
+def read_sound(path: Path, cap_s: float) -> Sound:
+    """Decode at most `cap_s` seconds and mix the channels down. A clip is a stranger's file: nothing in it is believed.
+
+    Raises:
+        SoundError: not a sound that can be decoded, or one without samples.
+    """
+    try:
+        with soundfile.SoundFile(path) as file:
+            rate_hz = int(file.samplerate)
+            if not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ:
+                msg = f"the clip claims {rate_hz} samples per second; {MIN_RATE_HZ} to {MAX_RATE_HZ} can be drawn"
+                raise SoundError(msg)
+            wanted = round(cap_s * rate_hz)
+            channels: NDArray[np.float32] = file.read(wanted, dtype="float32", always_2d=True)  # [samples, channels]
+            is_cut = len(channels) == wanted and len(file.read(1)) == 1
+    except (soundfile.LibsndfileError, RuntimeError, ValueError, TypeError) as error:
+        if isinstance(error, SoundError):
+            raise
+        msg = f"the clip cannot be decoded ({error})"
+        raise SoundError(msg) from error
+    if not len(channels):
+        msg = "the clip holds no samples"
+        raise SoundError(msg)
+    finite = np.nan_to_num(channels.mean(axis=1), nan=0.0, posinf=1.0, neginf=-1.0)
+    return Sound(np.clip(finite, -1, 1), rate_hz, is_cut)

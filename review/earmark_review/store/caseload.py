@@ -1,0 +1,160 @@
+"""Reads cases for the screens: the queue, those that are closed, and one case with its event."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, and_, exists, func, select
+
+from earmark_edge.event import Event
+from earmark_model.contract import Reason
+from earmark_review.cases import OPEN_STATES, CaseState, Severity, Verdict, state_at
+from earmark_review.errors import UnknownCaseError
+from earmark_review.store.intake import DeclaredObject
+from earmark_review.store.schema import cases, devices, events, leases, objects, users, verdicts
+
+
+@dataclass(frozen=True, slots=True)
+class CaseLine:
+    """A case as one line of a list. `holder` is who holds it now; `verdict` and `decided_by` are set once it is closed."""
+
+    case_id: str
+    state: CaseState
+    severity: Severity
+    label: str
+    peak_score: float
+    reason: Reason
+    length_s: float
+    opened_at: datetime
+    closed_at: datetime | None
+    device: str
+    holder: str | None
+    verdict: Verdict | None = None
+    decided_by: str | None = None
+
+    @property
+    def short_id(self) -> str:
+        """How people name the case to one another."""
+        return self.case_id[:8]
+
+
+@dataclass(frozen=True, slots=True)
+class CaseFile:
+    """Everything known about a case but the bytes of its clips."""
+
+    line: CaseLine
+    event: Event
+    event_id: str
+    received_at: datetime
+    objects: Sequence[DeclaredObject]
+
+    def object_at(self, tier: int) -> DeclaredObject | None:
+        """What is held or expected at a tier."""
+        return next((declared for declared in self.objects if declared.tier == tier), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some lines of a list, and how many the list has."""
+
+    lines: Sequence[CaseLine]
+    total: int
+
+
+_HOLDER = users.alias("holder")
+_DECIDER = users.alias("decider")
+
+
+def _lines() -> Select[Any]:
+    held = and_(leases.c.case_id == cases.c.case_id, leases.c.ended_at.is_(None))
+    columns = (
+        *(cases.c[name] for name in ("case_id", "state", "severity", "opened_at", "closed_at", "event_row")),
+        *(events.c[name] for name in ("label", "peak_score", "reason", "length_s")),
+        devices.c.name.label("device"),
+        leases.c.expires_at,
+        _HOLDER.c.name.label("holder"),
+        verdicts.c.verdict,
+        _DECIDER.c.name.label("decided_by"),
+    )
+    return (
+        select(*columns)
+        .join(events, events.c.event_row == cases.c.event_row)
+        .join(devices, devices.c.device_id == events.c.device_id)
+        .outerjoin(leases, held)
+        .outerjoin(_HOLDER, _HOLDER.c.user_id == leases.c.user_id)
+        .outerjoin(verdicts, verdicts.c.case_id == cases.c.case_id)
+        .outerjoin(_DECIDER, _DECIDER.c.user_id == verdicts.c.user_id)
+    )
+
+
+def _line(row: Row[Any], now: datetime) -> CaseLine:
+    state = state_at(CaseState(row.state), row.expires_at, now)
+    return CaseLine(
+        case_id=row.case_id,
+        state=state,
+        severity=Severity(row.severity),
+        label=row.label,
+        peak_score=row.peak_score,
+        reason=Reason(row.reason),
+        length_s=row.length_s,
+        opened_at=row.opened_at,
+        closed_at=row.closed_at,
+        device=row.device,
+        holder=row.holder if state is CaseState.LEASED else None,
+        verdict=Verdict(row.verdict) if row.verdict else None,
+        decided_by=row.decided_by,
+    )
+
+
+def queue(conn: Connection, now: datetime, limit: int, offset: int = 0) -> Page:
+    """Open cases: by severity, then age, oldest first."""
+    is_open = cases.c.state.in_([str(state) for state in OPEN_STATES])
+    ordered = _lines().where(is_open).order_by(cases.c.severity, cases.c.opened_at, cases.c.case_id)
+    total = conn.execute(select(func.count()).select_from(cases).where(is_open)).scalar_one()
+    return Page([_line(row, now) for row in conn.execute(ordered.limit(limit).offset(offset))], total)
+
+
+def closed(conn: Connection, now: datetime, limit: int, offset: int = 0) -> Page:
+    """Cases with a verdict, the latest first."""
+    is_closed = cases.c.state.not_in([str(state) for state in OPEN_STATES])
+    ordered = _lines().where(is_closed).order_by(cases.c.closed_at.desc(), cases.c.case_id)
+    total = conn.execute(select(func.count()).select_from(cases).where(is_closed)).scalar_one()
+    return Page([_line(row, now) for row in conn.execute(ordered.limit(limit).offset(offset))], total)
+
+
+def case_file(conn: Connection, case_id: str, now: datetime) -> CaseFile:
+    """One case.
+
+    Raises:
+        UnknownCaseError: there is no such case.
+    """
+    row = conn.execute(_lines().where(cases.c.case_id == case_id)).first()
+    if row is None:
+        msg = f"there is no case {case_id[:8]}; the queue lists those that there are"
+        raise UnknownCaseError(msg)
+    stored = conn.execute(select(events).where(events.c.event_row == row.event_row)).one()
+    listed = conn.execute(select(objects).where(objects.c.event_row == row.event_row).order_by(objects.c.tier)).all()
+    declared = [
+        DeclaredObject(obj.object_id, obj.event_row, stored.event_id, obj.tier, obj.media_type, obj.length, obj.sha256, obj.blob_key)
+        for obj in listed
+    ]
+    return CaseFile(_line(row, now), Event.from_bytes(stored.payload), stored.event_id, stored.received_at, declared)
+
+
+def runs_unverified(conn: Connection) -> bool:
+    """Whether decisions are made without a guarantee: an open case was, or what some live device sent last."""
+    unverified = events.c.reason == str(Reason.ROUTED_UNVERIFIED)
+    is_open = cases.c.state.in_([str(state) for state in OPEN_STATES])
+    some_case = exists().where(cases.c.event_row == events.c.event_row, unverified, is_open)
+    latest = select(func.max(events.c.event_row)).join(devices, devices.c.device_id == events.c.device_id)
+    latest = latest.where(devices.c.revoked_at.is_(None)).group_by(events.c.device_id)
+    some_device = exists().where(unverified, events.c.event_row.in_(latest))
+    return bool(conn.execute(select(some_case | some_device)).scalar_one())
+
+
+def live_blob_keys(conn: Connection) -> set[str]:
+    """Every object that some event still names."""
+    return {key for key in conn.scalars(select(objects.c.blob_key)) if key is not None}

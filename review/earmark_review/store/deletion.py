@@ -1,0 +1,31 @@
+"""Deletes an event: rows and bytes go, a tombstone stays so that a replay is refused."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import Connection, delete, insert, select
+
+from earmark_review import audit
+from earmark_review.errors import UnknownEventError
+from earmark_review.store.schema import devices, events, objects, tombstones
+
+
+def delete_event(conn: Connection, device_name: str, event_id: str, now: datetime) -> list[str]:
+    """Remove every row of an event, and return the keys of its blobs for the caller to remove once this is committed.
+
+    Raises:
+        UnknownEventError: the device sent no such event, or it was deleted already.
+    """
+    mine = (devices.c.name == device_name, events.c.event_id == event_id)
+    query = select(events.c.event_row, events.c.device_id).join(devices, devices.c.device_id == events.c.device_id)
+    row = conn.execute(query.where(*mine)).first()
+    if row is None:
+        msg = f"device {device_name!r} sent no event {event_id!r}, or it was deleted already"
+        raise UnknownEventError(msg)
+    listed = conn.scalars(select(objects.c.blob_key).where(objects.c.event_row == row.event_row, objects.c.blob_key.is_not(None)))
+    keys = [key for key in listed if key is not None]
+    conn.execute(delete(events).where(events.c.event_row == row.event_row))  # cases, leases, verdicts and objects go with it
+    conn.execute(insert(tombstones).values(device_id=row.device_id, event_id=event_id, deleted_at=now))
+    audit.append(conn, now, audit.OPERATOR, audit.Action.EVENT_DELETED, f"event:{device_name}/{event_id}")
+    return keys

@@ -1,0 +1,187 @@
+"""Takes events and their objects from devices: once each, whatever is repeated and in whatever order it comes."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum, auto
+
+from sqlalchemy import Connection, insert, select, update
+
+from earmark_edge.event import Event, Receipt
+from earmark_review import audit
+from earmark_review.cases import CaseState, Move, severity_of
+from earmark_review.errors import EventDeletedError, UnknownEventError
+from earmark_review.store.devices import Device, mark_seen
+from earmark_review.store.moves import move_case
+from earmark_review.store.schema import cases, events, objects, tombstones
+
+
+class Intake(Enum):
+    """What became of an event."""
+
+    NEW = auto()
+    SAME = auto()
+    """These very bytes were here already."""
+    CONFLICT = auto()
+    """Other bytes came under this id before; the first ones stand."""
+    DELETED = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class DeclaredObject:
+    """An object that an event declares; `blob_key` is None until its bytes are held."""
+
+    object_id: int
+    event_row: int
+    event_id: str
+    tier: int
+    media_type: str
+    length: int
+    sha256: str
+    blob_key: str | None
+
+
+def take_event(conn: Connection, device: Device, event: Event, payload: bytes, now: datetime) -> Intake:
+    """Store an event and open its case, or say why not. The caller commits in every case: refusals are audited too."""
+    mark_seen(conn, device, now)
+    subject, sha256 = event_subject(device, event.event_id), hashlib.sha256(payload).hexdigest()
+    if is_tombstoned(conn, device, event.event_id):
+        audit.append(conn, now, f"device:{device.name}", audit.Action.EVENT_REPLAYED, subject, {"sha256": sha256})
+        return Intake.DELETED
+    known = _event(conn, device, event.event_id)
+    if known is not None:
+        if known.sha256 == sha256:
+            return Intake.SAME
+        hashes = {"held_sha256": known.sha256, "given_sha256": sha256}
+        audit.append(conn, now, f"device:{device.name}", audit.Action.EVENT_CONFLICT, subject, hashes)
+        return Intake.CONFLICT
+    event_row = _insert_event(conn, device, event, payload, sha256, now)
+    case_id = _open_case(conn, event_row, event, now)
+    detail = {"sha256": sha256, "case": case_id, "label": event.label, "tiers": [clip.tier for clip in event.clips]}
+    audit.append(conn, now, f"device:{device.name}", audit.Action.EVENT_RECEIVED, subject, detail)
+    return Intake.NEW
+
+
+def event_subject(device: Device, event_id: str) -> str:
+    """How the audit log names an event."""
+    return f"event:{device.name}/{event_id}"
+
+
+def receipt_for(conn: Connection, device: Device, event_id: str) -> Receipt:
+    """What the service holds of an event, in the same words every time it is asked.
+
+    Raises:
+        EventDeletedError: it was deleted.
+        UnknownEventError: the device never sent it.
+    """
+    row = _known_event(conn, device, event_id)
+    query = select(objects.c.tier, objects.c.blob_key).where(objects.c.event_row == row.event_row).order_by(objects.c.tier)
+    listed = conn.execute(query).all()
+    held = tuple(entry.tier for entry in listed if entry.blob_key is not None)
+    missing = tuple(entry.tier for entry in listed if entry.blob_key is None)
+    return Receipt(event_id, row.sha256, row.received_at.isoformat(), held, missing)
+
+
+def declared_object(conn: Connection, device: Device, event_id: str, tier: int) -> DeclaredObject:
+    """The object that an event declares at `tier`.
+
+    Raises:
+        EventDeletedError: the event was deleted.
+        UnknownEventError: the device never sent it, or it declares nothing at this tier.
+    """
+    event_row = _known_event(conn, device, event_id).event_row
+    row = conn.execute(select(objects).where(objects.c.event_row == event_row, objects.c.tier == tier)).first()
+    if row is None:
+        declared = conn.scalars(select(objects.c.tier).where(objects.c.event_row == event_row).order_by(objects.c.tier)).all()
+        msg = f"event {event_id!r} declares no object of tier {tier}; it declares {list(declared) or 'none'}"
+        raise UnknownEventError(msg)
+    return DeclaredObject(row.object_id, event_row, event_id, row.tier, row.media_type, row.length, row.sha256, row.blob_key)
+
+
+def hold_object(conn: Connection, device: Device, declared: DeclaredObject, blob_key: str, now: datetime) -> bool:
+    """Record that the bytes lie safe under `blob_key`; when they were the last ones missing, the case becomes ready.
+
+    Returns False, and records nothing, where another upload of the same object was quicker.
+
+    Raises:
+        EventDeletedError: the event was deleted while the object was under way.
+    """
+    mark_seen(conn, device, now)
+    if is_tombstoned(conn, device, declared.event_id):
+        raise _deleted(declared.event_id)
+    mine = (objects.c.object_id == declared.object_id, objects.c.blob_key.is_(None))
+    if not conn.execute(update(objects).where(*mine).values(blob_key=blob_key, held_at=now)).rowcount:
+        return False
+    subject, detail = event_subject(device, declared.event_id), {"tier": declared.tier, "sha256": declared.sha256}
+    audit.append(conn, now, f"device:{device.name}", audit.Action.OBJECT_HELD, subject, detail)
+    missing = select(objects.c.object_id).where(objects.c.event_row == declared.event_row, objects.c.blob_key.is_(None))
+    if conn.execute(missing).first() is None:
+        case_id = conn.execute(select(cases.c.case_id).where(cases.c.event_row == declared.event_row)).scalar_one()
+        move_case(conn, case_id, Move.COMPLETE, now)
+        audit.append(conn, now, audit.SERVICE, audit.Action.CASE_READY, f"case:{case_id}")
+    return True
+
+
+def is_tombstoned(conn: Connection, device: Device, event_id: str) -> bool:
+    """Whether the event was deleted here."""
+    where = (tombstones.c.device_id == device.device_id, tombstones.c.event_id == event_id)
+    return conn.execute(select(tombstones.c.event_id).where(*where)).first() is not None
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    event_row: int
+    sha256: str
+    received_at: datetime
+
+
+def _event(conn: Connection, device: Device, event_id: str) -> _Stored | None:
+    columns = (events.c.event_row, events.c.sha256, events.c.received_at)
+    row = conn.execute(select(*columns).where(events.c.device_id == device.device_id, events.c.event_id == event_id)).first()
+    return _Stored(*row) if row else None
+
+
+def _known_event(conn: Connection, device: Device, event_id: str) -> _Stored:
+    row = _event(conn, device, event_id)
+    if row is not None:
+        return row
+    if is_tombstoned(conn, device, event_id):
+        raise _deleted(event_id)
+    msg = f"this device sent no event {event_id!r}; POST the event before its clips"
+    raise UnknownEventError(msg)
+
+
+def _deleted(event_id: str) -> EventDeletedError:
+    return EventDeletedError(f"event {event_id!r} was deleted here and is not taken again; wipe it on the device")
+
+
+def _insert_event(conn: Connection, device: Device, event: Event, payload: bytes, sha256: str, now: datetime) -> int:
+    statement = insert(events).values(
+        device_id=device.device_id,
+        event_id=event.event_id,
+        sha256=sha256,
+        payload=payload,
+        received_at=now,
+        boot_id=event.boot_id,
+        seq=event.seq,
+        label=event.label,
+        peak_score=event.peak_score,
+        reason=str(event.reason),
+        length_s=event.offset_s - event.onset_s,
+    )
+    event_row = int(conn.execute(statement.returning(events.c.event_row)).scalar_one())
+    for clip in event.clips:
+        row = {"tier": clip.tier, "media_type": clip.media_type, "length": clip.length, "sha256": clip.sha256}
+        conn.execute(insert(objects).values(event_row=event_row, **row))
+    return event_row
+
+
+def _open_case(conn: Connection, event_row: int, event: Event, now: datetime) -> str:
+    case_id = uuid.uuid4().hex
+    state = CaseState.AWAITING_CLIP if event.clips else CaseState.READY
+    values = {"state": str(state), "severity": int(severity_of(event.label)), "opened_at": now}
+    conn.execute(insert(cases).values(case_id=case_id, event_row=event_row, **values))
+    return case_id

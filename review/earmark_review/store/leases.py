@@ -1,0 +1,166 @@
+"""Claims on cases: one holder at a time, a fresh random token for each claim, and an end that comes by itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from sqlalchemy import Connection, func, insert, select, update
+
+from earmark_review import audit
+from earmark_review.accounts import SignedIn
+from earmark_review.cases import CaseState, Lease, LeaseTerms, Move
+from earmark_review.errors import CaseNotReadyError, LeaseLimitError, StaleLeaseError
+from earmark_review.store.moves import move_case, state_of
+from earmark_review.store.schema import cases, evidence_views, leases, users
+from earmark_review.tokens import new_token, token_sha256
+
+
+class Ending(StrEnum):
+    """Why a lease is over."""
+
+    DECIDED = "decided"
+    SKIPPED = "skipped"
+    EXPIRED = "expired"
+    RELEASED = "released"
+    """The holder signed out, or went on in another window."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a claim gives its holder, once."""
+
+    case_id: str
+    token: str
+    expires_at: datetime
+
+
+_LEASE = tuple(leases.c[name] for name in Lease.__slots__)
+
+
+def claim(conn: Connection, case_id: str, holder: SignedIn, terms: LeaseTerms, limit: int, now: datetime) -> Claim:
+    """Give a ready case to `holder`, who may hold `limit` at once.
+
+    Raises:
+        UnknownCaseError: there is no such case.
+        CaseNotReadyError: someone holds it, or it is not at a point where it can be claimed.
+        LeaseLimitError: the holder has enough already.
+    """
+    end_expired(conn, now)
+    state = state_of(conn, case_id)
+    if state is not CaseState.READY:
+        raise _not_ready(conn, case_id, state)
+    held = conn.scalars(select(leases.c.case_id).where(leases.c.user_id == holder.user_id, leases.c.ended_at.is_(None))).all()
+    if len(held) >= limit:
+        msg = f"you hold {len(held)} of at most {limit} cases; decide or skip case {held[0][:8]} first"
+        raise LeaseLimitError(msg, held[0])
+    token, expires_at = new_token(), terms.expiry(now, now)
+    values = {"user_id": holder.user_id, "session_id": holder.session_id, "claimed_at": now, "expires_at": expires_at}
+    conn.execute(insert(leases).values(case_id=case_id, token_sha256=token_sha256(token), **values))
+    move_case(conn, case_id, Move.CLAIM, now)
+    audit.append(conn, now, holder.actor, audit.Action.CASE_CLAIMED, f"case:{case_id}", {"until": expires_at.isoformat()})
+    return Claim(case_id, token, expires_at)
+
+
+def next_case(conn: Connection, holder: SignedIn, now: datetime) -> str | None:
+    """The ready case that comes first for `holder`: by severity, then age; those that the holder skipped come last."""
+    skipped = (
+        select(func.count())
+        .select_from(leases)
+        .where(leases.c.case_id == cases.c.case_id, leases.c.user_id == holder.user_id, leases.c.ending == str(Ending.SKIPPED))
+        .scalar_subquery()
+    )
+    end_expired(conn, now)
+    ready = select(cases.c.case_id).where(cases.c.state == str(CaseState.READY))
+    # Two reviewers who ask at once get two cases on an engine that locks rows; on SQLite the second waits for the first.
+    first = ready.order_by(skipped, cases.c.severity, cases.c.opened_at, cases.c.case_id).limit(1)
+    return conn.execute(first.with_for_update(of=cases, skip_locked=True)).scalar()
+
+
+def held_case(conn: Connection, user_id: int, now: datetime) -> str | None:
+    """A case that the account holds, in whatever session."""
+    mine = (leases.c.user_id == user_id, leases.c.ended_at.is_(None), leases.c.expires_at > now)
+    return conn.execute(select(leases.c.case_id).where(*mine).order_by(leases.c.claimed_at)).scalar()
+
+
+def live_lease(conn: Connection, case_id: str, token: str, holder: SignedIn, now: datetime) -> Lease:
+    """The lease behind a token, if it still holds for this very session.
+
+    Raises:
+        StaleLeaseError: it does not, for whatever reason.
+    """
+    row = conn.execute(select(*_LEASE).where(leases.c.token_sha256 == token_sha256(token), leases.c.case_id == case_id)).first()
+    lease = Lease(*row) if row else None
+    if lease is None or lease.session_id != holder.session_id or not lease.is_live(now):
+        msg = "your claim on this case has ended, so nothing was recorded; claim it again to go on (a note you began stays in this browser)"
+        raise StaleLeaseError(msg)
+    return lease
+
+
+def renew(conn: Connection, lease: Lease, terms: LeaseTerms, now: datetime) -> datetime:
+    """Extend a live lease, as a heartbeat does, and return when it now ends."""
+    expires_at = terms.expiry(lease.claimed_at, now)
+    conn.execute(update(leases).where(leases.c.lease_id == lease.lease_id).values(expires_at=expires_at))
+    return expires_at
+
+
+def end(conn: Connection, lease: Lease, ending: Ending, now: datetime) -> None:
+    """Close a lease; what becomes of the case is the caller's to say."""
+    values = {"ended_at": now, "ending": str(ending)}
+    ended = conn.execute(update(leases).where(leases.c.lease_id == lease.lease_id, leases.c.ended_at.is_(None)).values(**values))
+    assert ended.rowcount == 1, "the lease ended under a writing transaction"
+
+
+def skip(conn: Connection, lease: Lease, holder: SignedIn, now: datetime) -> None:
+    """Hand the case back, without a reason."""
+    end(conn, lease, Ending.SKIPPED, now)
+    move_case(conn, lease.case_id, Move.SKIP, now)
+    audit.append(conn, now, holder.actor, audit.Action.CASE_SKIPPED, f"case:{lease.case_id}")
+
+
+def end_expired(conn: Connection, now: datetime) -> None:
+    """Return the cases of leases that ran out to the queue."""
+    over = (leases.c.ended_at.is_(None), leases.c.expires_at <= now)
+    for row in conn.execute(select(*_LEASE, users.c.name).join(users, users.c.user_id == leases.c.user_id).where(*over)).all():
+        lease = Lease(*row[:-1])
+        end(conn, lease, Ending.EXPIRED, now)
+        move_case(conn, lease.case_id, Move.EXPIRE, now)
+        detail = {"holder": row.name, "at": lease.expires_at.isoformat()}
+        audit.append(conn, now, audit.SERVICE, audit.Action.LEASE_EXPIRED, f"case:{lease.case_id}", detail)
+
+
+def release(conn: Connection, holder: SignedIn, now: datetime, case_id: str | None = None) -> None:
+    """Hand back what the account holds: in this session, or one case in whatever session."""
+    end_expired(conn, now)
+    mine = leases.c.session_id == holder.session_id if case_id is None else leases.c.case_id == case_id
+    query = select(*_LEASE).where(mine, leases.c.user_id == holder.user_id, leases.c.ended_at.is_(None))
+    for row in conn.execute(query).all():
+        lease = Lease(*row)
+        end(conn, lease, Ending.RELEASED, now)
+        move_case(conn, lease.case_id, Move.EXPIRE, now)
+        audit.append(conn, now, holder.actor, audit.Action.LEASE_RELEASED, f"case:{lease.case_id}")
+
+
+def record_evidence(conn: Connection, lease: Lease, holder: SignedIn, evidence: str, now: datetime) -> None:
+    """Enter in the log that evidence is about to be shown, the first time under this lease.
+
+    Raises:
+        AuditUnavailableError: the log did not take it, so nothing may be shown.
+    """
+    seen = (evidence_views.c.lease_id == lease.lease_id, evidence_views.c.evidence == evidence)
+    if conn.execute(select(evidence_views.c.evidence).where(*seen)).first():
+        return  # a player asks for the same bytes in several ranges
+    conn.execute(insert(evidence_views).values(lease_id=lease.lease_id, evidence=evidence, first_at=now))
+    detail = {"evidence": evidence}
+    audit.append(conn, now, holder.actor, audit.Action.EVIDENCE_SERVED, f"case:{lease.case_id}", detail)
+
+
+def _not_ready(conn: Connection, case_id: str, state: CaseState) -> CaseNotReadyError:
+    if state is CaseState.AWAITING_CLIP:
+        return CaseNotReadyError("the clip of this case has not arrived whole yet; it can be claimed once it has")
+    if state is not CaseState.LEASED:
+        return CaseNotReadyError(f"this case is {state} already; choose another from the queue")
+    held = (leases.c.case_id == case_id, leases.c.ended_at.is_(None))
+    name = conn.execute(select(users.c.name).join(leases, leases.c.user_id == users.c.user_id).where(*held)).scalar()
+    return CaseNotReadyError(f"{name} holds this case; choose another from the queue")

@@ -1,0 +1,41 @@
+"""Applies the state machine's moves to a stored case."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import Connection, select, update
+
+from earmark_review.cases import CLOSED_STATES, CaseState, Move, after
+from earmark_review.errors import UnknownCaseError
+from earmark_review.store.schema import cases
+
+
+def state_of(conn: Connection, case_id: str) -> CaseState:
+    """The stored state; the row is locked on engines that lock rows.
+
+    Raises:
+        UnknownCaseError: there is no such case.
+    """
+    found = conn.execute(select(cases.c.state).where(cases.c.case_id == case_id).with_for_update()).scalar()
+    if found is None:
+        msg = f"there is no case {case_id!r}; the queue lists those that there are"
+        raise UnknownCaseError(msg)
+    return CaseState(found)
+
+
+def move_case(conn: Connection, case_id: str, move: Move, now: datetime) -> CaseState:
+    """Make a move and return the state that it led to.
+
+    Raises:
+        UnknownCaseError: there is no such case.
+        IllegalMoveError: the case's state has no such move.
+    """
+    before = state_of(conn, case_id)
+    state = after(before, move)
+    closed_at = now if state in CLOSED_STATES else None
+    moved = conn.execute(
+        update(cases).where(cases.c.case_id == case_id, cases.c.state == str(before)).values(state=str(state), closed_at=closed_at)
+    )
+    assert moved.rowcount == 1, "the case changed under a writing transaction"
+    return state

@@ -1,0 +1,228 @@
+"""The tables, as SQLAlchemy Core knows them; `sql/versions` builds the same ones step by step, and a test compares the two."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from importlib.resources import files
+from typing import Any
+
+from sqlalchemy import (
+    DDL,
+    BigInteger,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Dialect,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+    event,
+    text,
+)
+
+NAMING = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
+metadata = MetaData(naming_convention=NAMING)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A point in time. SQLite keeps no zone, so it is held in UTC and handed out aware."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - SQLAlchemy's signature
+        """To UTC; a naive time is our own bug."""
+        if value is None:
+            return None
+        assert value.tzinfo is not None, "times in the store carry their zone"
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: Any | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - SQLAlchemy's signature
+        """Aware, in UTC."""
+        if value is None:
+            return None
+        assert isinstance(value, datetime)
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+users = Table(
+    "users",
+    metadata,
+    Column("user_id", Integer, primary_key=True),
+    Column("name", String(64), nullable=False),
+    Column("name_key", String(128), nullable=False, unique=True),  # case-folded, which can be longer
+    Column("password_hash", Text, nullable=False),
+    Column("role", String(32), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("disabled_at", UtcDateTime),
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("session_id", Integer, primary_key=True),
+    Column("user_id", ForeignKey("users.user_id"), nullable=False, index=True),
+    Column("token_sha256", String(64), nullable=False, unique=True),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("last_seen_at", UtcDateTime, nullable=False),
+    Column("ended_at", UtcDateTime),
+)
+
+sign_in_failures = Table(
+    "sign_in_failures",
+    metadata,
+    Column("failure_id", Integer, primary_key=True),
+    Column("name_key", String(128), nullable=False),
+    Column("address", String(64), nullable=False),
+    Column("at", UtcDateTime, nullable=False, index=True),
+)
+
+devices = Table(
+    "devices",
+    metadata,
+    Column("device_id", Integer, primary_key=True),
+    Column("name", String(64), nullable=False, unique=True),
+    Column("token_sha256", String(64), nullable=False, unique=True),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("revoked_at", UtcDateTime),
+    Column("last_seen_at", UtcDateTime),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("event_row", Integer, primary_key=True),
+    Column("device_id", ForeignKey("devices.device_id"), nullable=False),
+    Column("event_id", String(128), nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("payload", LargeBinary, nullable=False),  # the bytes as they came: what a signature will cover
+    Column("received_at", UtcDateTime, nullable=False),
+    Column("boot_id", String(128), nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("label", String(32), nullable=False),
+    Column("peak_score", Float, nullable=False),
+    Column("reason", String(32), nullable=False),
+    Column("length_s", Float, nullable=False),
+    UniqueConstraint("device_id", "event_id"),
+)
+
+objects = Table(
+    "objects",
+    metadata,
+    Column("object_id", Integer, primary_key=True),
+    Column("event_row", ForeignKey("events.event_row", ondelete="CASCADE"), nullable=False),
+    Column("tier", Integer, nullable=False),
+    Column("media_type", String(128), nullable=False),
+    Column("length", BigInteger, nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("blob_key", String(32), unique=True),
+    Column("held_at", UtcDateTime),
+    UniqueConstraint("event_row", "tier"),
+    CheckConstraint("(blob_key IS NULL) = (held_at IS NULL)", name="held_whole"),
+)
+
+tombstones = Table(
+    "tombstones",
+    metadata,
+    Column("device_id", ForeignKey("devices.device_id"), primary_key=True),
+    Column("event_id", String(128), primary_key=True),
+    Column("deleted_at", UtcDateTime, nullable=False),
+)
+
+cases = Table(
+    "cases",
+    metadata,
+    Column("case_id", String(32), primary_key=True),
+    Column("event_row", ForeignKey("events.event_row", ondelete="CASCADE"), nullable=False, unique=True),
+    Column("state", String(32), nullable=False),
+    Column("severity", Integer, nullable=False),
+    Column("opened_at", UtcDateTime, nullable=False),
+    Column("closed_at", UtcDateTime),
+    Index(None, "state", "severity", "opened_at"),
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("lease_id", Integer, primary_key=True),
+    Column("case_id", ForeignKey("cases.case_id", ondelete="CASCADE"), nullable=False),
+    Column("user_id", ForeignKey("users.user_id"), nullable=False),
+    Column("session_id", ForeignKey("sessions.session_id"), nullable=False),
+    Column("token_sha256", String(64), nullable=False, unique=True),
+    Column("claimed_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+    Column("ended_at", UtcDateTime),
+    Column("ending", String(32)),
+    CheckConstraint("(ended_at IS NULL) = (ending IS NULL)", name="ending_told"),
+    # The database itself refuses a second holder, whatever the code above it believes.
+    Index(
+        "uq_leases_one_holder",
+        "case_id",
+        unique=True,
+        sqlite_where=text("ended_at IS NULL"),
+        postgresql_where=text("ended_at IS NULL"),
+    ),
+    Index("ix_leases_user_id_ended_at", "user_id", "ended_at"),
+)
+
+evidence_views = Table(
+    "evidence_views",
+    metadata,
+    Column("lease_id", ForeignKey("leases.lease_id", ondelete="CASCADE"), primary_key=True),
+    Column("evidence", String(32), primary_key=True),
+    Column("first_at", UtcDateTime, nullable=False),
+)
+
+verdicts = Table(
+    "verdicts",
+    metadata,
+    Column("verdict_id", Integer, primary_key=True),
+    Column("case_id", ForeignKey("cases.case_id", ondelete="CASCADE"), nullable=False),
+    Column("user_id", ForeignKey("users.user_id"), nullable=False),
+    Column("lease_id", ForeignKey("leases.lease_id"), nullable=False, unique=True),
+    Column("verdict", String(32), nullable=False),
+    Column("note", Text, nullable=False),
+    Column("decided_at", UtcDateTime, nullable=False),
+    UniqueConstraint("case_id", "user_id"),
+)
+
+audit_log = Table(
+    "audit_log",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("actor", String(128), nullable=False),
+    Column("action", String(64), nullable=False),
+    Column("subject", String(256), nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("previous_sha256", String(64), nullable=False),
+    Column("sha256", String(64), nullable=False),
+)
+
+
+def audit_guard(dialect: str) -> tuple[str, ...]:
+    """The statements that make `audit_log` append-only on `dialect`, from `sql/audit_log_DIALECT.sql`."""
+    statements = files("earmark_review.sql").joinpath(f"audit_log_{dialect}.sql").read_text(encoding="utf-8").split(";;\n")
+    return tuple(statement.strip() for statement in statements if statement.strip())
+
+
+def _ddl(statement: str) -> DDL:
+    return DDL(statement.replace("%", "%%"))  # type: ignore[no-untyped-call]  # SQLAlchemy 2.1 leaves this one untyped
+
+
+for _statement in audit_guard("sqlite"):
+    event.listen(audit_log, "after_create", _ddl(_statement).execute_if(dialect="sqlite"))
