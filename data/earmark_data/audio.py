@@ -24,6 +24,10 @@ _DECODE_VALUES = 1 << 18
 """Samples over all channels that are decoded at once: 1 MiB, whatever the rate and the number of channels."""
 
 
+_UNKNOWN_FRAMES = 1 << 62
+"""libsndfile's count of frames where a FLAC header states none, as a writer to a pipe leaves it."""
+
+
 class AudioError(ValueError):
     """A sound file cannot be used; the message names the file and the cause."""
 
@@ -136,6 +140,9 @@ def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
             raise AudioError(msg)
         if sound.frames < 1:
             msg = f"{path}: a header without samples"
+            raise AudioError(msg)
+        if sound.frames >= _UNKNOWN_FRAMES:
+            msg = f"{path}: its header states no length, as when it was written to a pipe; write it again as a file"
             raise AudioError(msg)
         yield sound
 

@@ -302,6 +302,16 @@ def test_a_damaged_flac_frame_is_an_error_that_says_where(tmp_path):
     assert "damaged from about" in error_of(path)
 
 
+def test_a_flac_that_states_no_length_is_named(tmp_path):
+    path = tmp_path / "in.flac"
+    soundfile.write(path, tone(440, 16_000), 16_000)
+    piped = bytearray(path.read_bytes())
+    piped[21] &= 0xF0  # the 36 bits of STREAMINFO that count samples
+    piped[22:26] = bytes(4)
+    path.write_bytes(piped)
+    assert "states no length" in error_of(path)
+
+
 def test_a_missing_file_and_a_folder_are_named(tmp_path):
     assert error_of(tmp_path / "no.wav") == "no such file"
     assert "a folder" in error_of(tmp_path)
