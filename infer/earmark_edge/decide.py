@@ -20,6 +20,10 @@ _LEAST_THRESHOLD = 1e-6
 """Stands in for a threshold of 0 where a score is divided by its threshold."""
 
 
+class DecideConfigError(ValueError):
+    """A configuration breaks an invariant or does not fit the bundle."""
+
+
 @dataclass(frozen=True, slots=True)
 class DecideConfig:
     """How scores become events; the thresholds themselves belong to the bundle.
@@ -44,17 +48,17 @@ class DecideConfig:
     def __post_init__(self) -> None:
         if not 0 < self.hysteresis_ratio <= 1:
             msg = f"hysteresis_ratio must be in (0, 1], got {self.hysteresis_ratio}"
-            raise ValueError(msg)
+            raise DecideConfigError(msg)
         for name in ("margin_s", "min_event_s", "merge_gap_s"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
                 msg = f"{name} must be 0 or more seconds, got {getattr(self, name)}"
-                raise ValueError(msg)
+                raise DecideConfigError(msg)
         if not (math.isfinite(self.speech_cut_s) and self.speech_cut_s > 0):
             msg = f"speech_cut_s must be more than 0 seconds, got {self.speech_cut_s}"
-            raise ValueError(msg)
+            raise DecideConfigError(msg)
         if not (math.isfinite(self.max_event_s) and self.max_event_s >= max(self.min_event_s, 1.0)):
             msg = f"max_event_s must be 1 second or more and not below min_event_s ({self.min_event_s}), got {self.max_event_s}"
-            raise ValueError(msg)
+            raise DecideConfigError(msg)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +80,13 @@ class Rules:
     """A bundle's thresholds under a configuration: everything that turns scores into decisions.
 
     Raises:
-        ValueError: the configuration routes a label that the bundle does not score.
+        DecideConfigError: the configuration routes a label that the bundle does not score.
     """
 
     def __init__(self, spec: BundleSpec, config: DecideConfig) -> None:
         if unknown := set(config.route_also) - set(spec.labels):
             msg = f"route_also names {sorted(unknown)}; the bundle's labels are {list(spec.labels)}"
-            raise ValueError(msg)
+            raise DecideConfigError(msg)
         self.spec = spec
         self.config = config
         routed = {*spec.sensitive, *config.route_also}

@@ -14,7 +14,7 @@ from earmark_edge.ring import AudioRing
 from earmark_edge.scorer import Scorer
 from earmark_edge.spans import Span, SpanTracker
 from earmark_edge.window import Window, Windower
-from earmark_model.contract import LABELS, Reason
+from earmark_model.contract import LABELS, BundleError, Reason
 
 Floats = npt.NDArray[np.float32]
 
@@ -76,14 +76,15 @@ class Detector:
     """One stream through one bundle. Feeding it in other chunks changes neither scores (beyond rounding) nor detections.
 
     Raises:
-        ValueError: the configuration does not fit the bundle.
+        BundleError: the bundle's labels are not those that events are made of.
+        DecideConfigError: the configuration does not fit the bundle.
     """
 
     def __init__(self, scorer: Scorer, config: DecideConfig | None = None) -> None:
         spec = scorer.spec
         if set(spec.labels) != set(LABELS):
             msg = f"the bundle's labels are {list(spec.labels)}; this version decides on {list(LABELS)}"
-            raise ValueError(msg)
+            raise BundleError(msg)
         self.rules = Rules(spec, config or DecideConfig())
         self._scorer = scorer
         self._windower = Windower(spec.window_samples, spec.hop_samples)

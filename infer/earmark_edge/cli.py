@@ -1,0 +1,219 @@
+"""`earmark edge`: run a bundle on recordings."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from earmark_edge.capture import CaptureError, duration_s, files_of
+from earmark_edge.decide import DecideConfigError
+from earmark_edge.detector import Detection, Detector, Heard
+from earmark_edge.event import WireError
+from earmark_edge.oneline import one_line
+from earmark_edge.outbox import Origin, file_origin, pack
+from earmark_edge.report import JsonLinesReport, Report, TableReport, clock, unverified_warning
+from earmark_edge.scan import LabelSeconds, Totals, hear
+from earmark_edge.scorer import Scorer, ScoringError
+from earmark_edge.settings import EdgeSettings, SettingsError, default_bundle
+from earmark_edge.uplink import AddressError, Uplink, UplinkDownError, UplinkError
+from earmark_model.contract import BundleError
+
+FAILED, MISUSED, INTERRUPTED = 1, 2, 130
+
+app = typer.Typer(no_args_is_help=True, help="Run a bundle on the device: flag screams and cries.")
+
+
+@app.callback()
+def _group() -> None:
+    """Keep `scan` a command of the group even while it is the only one."""
+
+
+@app.command()
+def scan(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Sound files (wav, flac, ogg, opus, mp3) and folders of them.")],
+    bundle: Annotated[Path | None, typer.Option(help="The bundle to run; EARMARK_BUNDLE, else the one that ships.")] = None,
+    json_lines: Annotated[bool, typer.Option("--json", help="Print JSON Lines: events and files as they come, then a summary.")] = False,
+    send: Annotated[str | None, typer.Option(metavar="URL", help="Deliver flagged events to this review service.")] = None,
+    consent: Annotated[str | None, typer.Option(metavar="ID", help="The consent record for --send; EARMARK_CONSENT_ID.")] = None,
+) -> None:
+    """Find screams and cries in recordings.
+
+    Prints each event with its onset, offset, label, peak score, decision and reason. Only what is flagged is ever sent, and only with
+    --send, a device token (EARMARK_DEVICE_TOKEN) and a consent record. Exit status: 0 done, 1 a file or a delivery failed, 2 misused.
+    """
+    stderr = Console(stderr=True, highlight=False)
+    try:
+        settings = EdgeSettings.from_environment(os.environ)
+        consent_id = consent or settings.consent_id
+        with ExitStack() as stack:
+            uplink = stack.enter_context(_uplink(send, settings.device_token, consent_id)) if send is not None else None
+            detector = Detector(Scorer(bundle or settings.bundle or default_bundle(), threads=settings.threads), settings.decide)
+            report: Report = JsonLinesReport() if json_lines else TableReport()
+            run = _Scan(detector, report, stderr, uplink, consent_id)
+            if json_lines:
+                run.tell(unverified_warning(detector.rules.spec))
+            status = run.over(paths)
+    except (SettingsError, DecideConfigError, AddressError, _MisuseError) as error:
+        _print_line(stderr, f"error: {error}")
+        raise typer.Exit(MISUSED) from error
+    except (BundleError, ScoringError, UplinkError) as error:
+        _print_line(stderr, f"error: {error}")
+        raise typer.Exit(FAILED) from error
+    raise typer.Exit(status)
+
+
+class _MisuseError(Exception):
+    """The command was given something that it cannot work with."""
+
+
+def _uplink(url: str, token: str | None, consent_id: str | None) -> Uplink:
+    if not consent_id:
+        msg = "--send needs a consent record, without which nothing leaves: name it with --consent ID or EARMARK_CONSENT_ID"
+        raise _MisuseError(msg)
+    if not token:
+        msg = "--send needs a device token: set EARMARK_DEVICE_TOKEN to the one that the review service gave this device"
+        raise _MisuseError(msg)
+    return Uplink(url, token)
+
+
+@dataclass(slots=True)
+class _Scan:
+    """One run over files: what is counted, told and sent on the way."""
+
+    detector: Detector
+    report: Report
+    stderr: Console
+    uplink: Uplink | None
+    consent_id: str | None
+    totals: Totals = field(default_factory=Totals)
+    is_uplink_down: bool = False
+    last_incident: tuple[Path, int] | None = None
+
+    def over(self, paths: list[Path]) -> int:
+        """Scan all, and return the exit status. An interrupt keeps and reports what was found."""
+        is_complete = False
+        try:
+            files = list(self._found(paths))
+            with Progress(*_columns(), console=self.stderr, transient=True, disable=not self.stderr.is_terminal) as progress:
+                task = progress.add_task("", total=sum(length for _, length in files))
+                for path, length in files:
+                    progress.update(task, description=one_line(path.name, 40))
+                    for heard_s in self._file(path, length):
+                        progress.update(task, advance=heard_s)
+            is_complete = True
+        except KeyboardInterrupt:
+            self.tell("interrupted")
+        self.report.summary(self.totals, self.detector.rules.spec, is_complete=is_complete)
+        if not is_complete:
+            return INTERRUPTED
+        return FAILED if self.totals.failed or self.totals.unsent else 0
+
+    def tell(self, line: str) -> None:
+        """Print a line to stderr, above the progress bar."""
+        if line:
+            _print_line(self.stderr, line)
+
+    def _found(self, paths: list[Path]) -> Iterator[tuple[Path, float]]:
+        """Every file to hear, with its length in seconds; those that cannot be heard are told and counted."""
+        for given in paths:
+            try:
+                files = files_of(given)
+            except CaptureError as error:
+                self.totals.files += 1
+                self._failed(given, 0.0, 0, error)
+                continue
+            for path in files:
+                try:
+                    length_s = duration_s(path)
+                except CaptureError as error:
+                    self.totals.files += 1
+                    self._failed(path, 0.0, 0, error)
+                else:
+                    yield path, length_s
+
+    def _file(self, path: Path, length_s: float) -> Iterator[float]:
+        """Hear one file; yields the seconds heard, piece by piece."""
+        self.totals.files += 1
+        seconds = LabelSeconds(self.detector)
+        heard_s, detections = 0.0, 0
+        try:
+            origin = file_origin(path, length_s, self.detector.rules, self.consent_id) if self.uplink and self.consent_id else None
+            pieces = hear(path, self.detector)
+            while piece := self._timed(pieces):
+                block_s, heard = piece
+                heard_s += block_s
+                seconds.add(heard, self.totals.label_s)
+                for detection in heard.detections:
+                    self._detected(path, detection, detections, origin)
+                    detections += 1
+                yield block_s
+        except (CaptureError, OSError) as error:
+            self._failed(path, heard_s, detections, error)
+        else:
+            self.report.file(path, heard_s, detections, None)
+        self.totals.heard_s += heard_s
+
+    def _timed(self, pieces: Iterator[tuple[float, Heard]]) -> tuple[float, Heard] | None:
+        began = time.perf_counter()
+        piece = next(pieces, None)
+        self.totals.scoring_s += time.perf_counter() - began
+        return piece
+
+    def _detected(self, path: Path, detection: Detection, seq: int, origin: Origin | None) -> None:
+        delivery = self._deliver(detection, seq, origin) if origin else None
+        self.report.event(path, detection, delivery=delivery)
+        self.totals.events += 1
+        self.totals.flagged_s += detection.duration_s
+        self.totals.incidents += (path, detection.incident) != self.last_incident
+        self.last_incident = (path, detection.incident)
+
+    def _deliver(self, detection: Detection, seq: int, origin: Origin) -> str:
+        """Send one event; once the service is down, the others are only counted."""
+        if self.uplink is not None and not self.is_uplink_down:
+            try:
+                self.uplink.deliver(pack(detection, seq, origin, self.detector.rules))
+            except (UplinkError, WireError) as error:
+                self.is_uplink_down = isinstance(error, UplinkDownError)
+                self.tell(f"error: event at {detection.onset_s:.2f} s not delivered: {error}")
+                if self.is_uplink_down:
+                    self.tell("error: further events of this scan are not sent; scan again to deliver what is missing")
+            else:
+                self.totals.sent += 1
+                return "sent"
+        self.totals.unsent += 1
+        return "not sent"
+
+    def _failed(self, path: Path, heard_s: float, events: int, error: Exception) -> None:
+        self.totals.failed += 1
+        self.tell(f"error: {error}" + (f"; heard until {heard_s:.1f} s" if heard_s else ""))
+        self.report.file(path, heard_s, events, str(error))
+
+
+def _print_line(console: Console, line: str) -> None:
+    console.print(one_line(line, 1_000), markup=False, soft_wrap=True)
+
+
+def _columns() -> tuple[ProgressColumn, ...]:
+    return TextColumn("{task.description}", markup=False), BarColumn(), _HeardColumn(), _SpeedColumn(), TimeRemainingColumn()
+
+
+class _HeardColumn(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        """Audio heard, of all."""
+        return Text(f"{clock(task.completed)[:-3]} of {clock(task.total or 0)[:-3]}")
+
+
+class _SpeedColumn(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        """Seconds of audio a second, once there is a speed."""
+        return Text("" if task.speed is None else f"{task.speed:.0f}x real time")

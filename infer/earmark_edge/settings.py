@@ -1,0 +1,98 @@
+"""What a deployment sets, from the environment, read once at the start."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+from earmark_edge.decide import DecideConfig, DecideConfigError
+
+PREFIX = "EARMARK_"
+
+
+class SettingsError(ValueError):
+    """A setting is not of the documented form; the message names the variable."""
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeSettings:
+    """The device's settings; every field of `DecideConfig` is one too, such as `EARMARK_MARGIN_S`.
+
+    `bundle` (`EARMARK_BUNDLE`): the folder of the bundle to run, if not the shipped one.
+    `threads` (`EARMARK_THREADS`): how many the graph may use.
+    `device_token` (`EARMARK_DEVICE_TOKEN`): what the review service gave this device to authenticate with.
+    `consent_id` (`EARMARK_CONSENT_ID`): the record of consent under which events may leave.
+    """
+
+    bundle: Path | None = None
+    threads: int = 1
+    device_token: str | None = field(default=None, repr=False)
+    consent_id: str | None = None
+    decide: DecideConfig = field(default_factory=DecideConfig)
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str]) -> EdgeSettings:
+        """Read the variables; one that is empty counts as not set.
+
+        Raises:
+            SettingsError: a variable holds something else than documented.
+        """
+        given = {name.removeprefix(PREFIX): value for name, value in environ.items() if name.startswith(PREFIX) and value}
+        return cls(
+            bundle=Path(given["BUNDLE"]) if "BUNDLE" in given else None,
+            threads=_threads(given.get("THREADS", "1")),
+            device_token=_token(given.get("DEVICE_TOKEN")),
+            consent_id=given.get("CONSENT_ID"),
+            decide=_decide(given),
+        )
+
+
+def default_bundle() -> Path:
+    """The bundle that ships with this package, or the source tree's own; the folder may be missing, which reading it tells."""
+    here = Path(__file__).resolve().parent
+    installed = here / "bundles" / "earmark"
+    return installed if installed.is_dir() else here.parents[1] / "model" / "bundles" / "earmark"
+
+
+def _token(text: str | None) -> str | None:
+    if text is not None and not (text.isascii() and text.isprintable() and " " not in text):
+        msg = f"{PREFIX}DEVICE_TOKEN: expected the token as it was given, without blanks or line ends"  # and never the token itself
+        raise SettingsError(msg)
+    return text
+
+
+def _threads(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 0 < int(text) <= 1024):  # noqa: PLR2004 - beyond any device
+        msg = f"{PREFIX}THREADS: expected a number of threads from 1 to 1024, got {text!r}"
+        raise SettingsError(msg)
+    return int(text)
+
+
+def _decide(given: Mapping[str, str]) -> DecideConfig:
+    values: dict[str, float | tuple[str, ...]] = {}
+    for name in (entry.name for entry in fields(DecideConfig)):
+        text = given.get(name.upper())
+        if text is None:
+            continue
+        if name == "route_also":
+            values[name] = tuple(label.strip() for label in text.split(",") if label.strip())
+        else:
+            values[name] = _number(name, text)
+    try:
+        return DecideConfig(**values)  # type: ignore[arg-type]  # each value was made for its own field
+    except DecideConfigError as error:
+        msg = f"{PREFIX}* settings: {error}"
+        raise SettingsError(msg) from error
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        msg = f"{PREFIX}{name.upper()}: expected a number, got {text!r}"
+        raise SettingsError(msg)
+    return value
