@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.table import Column
 from rich.text import Text
 
 from earmark_edge.capture import CaptureError, duration_s, files_of
@@ -96,18 +97,30 @@ class _Scan:
     uplink: Uplink | None
     consent_id: str | None
     totals: Totals = field(default_factory=Totals)
+    progress: Progress = field(init=False)
     is_uplink_down: bool = False
     last_incident: tuple[Path, int] | None = None
+
+    def __post_init__(self) -> None:
+        # Redirecting would carry the results, which belong on stdout, to the progress bar's stderr.
+        self.progress = Progress(
+            *_columns(),
+            console=self.stderr,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+            disable=not self.stderr.is_terminal,
+        )
 
     def over(self, paths: list[Path]) -> int:
         """Scan all, and return the exit status. An interrupt keeps and reports what was found."""
         is_complete = False
         try:
             files = list(self._found(paths))
-            with Progress(*_columns(), console=self.stderr, transient=True, disable=not self.stderr.is_terminal) as progress:
+            with self.progress as progress:
                 task = progress.add_task("", total=sum(length for _, length in files))
                 for path, length in files:
-                    progress.update(task, description=one_line(path.name, 40))
+                    progress.update(task, description=one_line(path.name, 24))
                     for heard_s in self._file(path, length):
                         progress.update(task, advance=heard_s)
             is_complete = True
@@ -160,7 +173,8 @@ class _Scan:
         except (CaptureError, OSError) as error:
             self._failed(path, heard_s, detections, error)
         else:
-            self.report.file(path, heard_s, detections, None)
+            with self._bar_hidden():
+                self.report.file(path, heard_s, detections, None)
         self.totals.heard_s += heard_s
 
     def _timed(self, pieces: Iterator[tuple[float, Heard]]) -> tuple[float, Heard] | None:
@@ -171,7 +185,8 @@ class _Scan:
 
     def _detected(self, path: Path, detection: Detection, seq: int, origin: Origin | None) -> None:
         delivery = self._deliver(detection, seq, origin) if origin else None
-        self.report.event(path, detection, delivery=delivery)
+        with self._bar_hidden():
+            self.report.event(path, detection, delivery=delivery)
         self.totals.events += 1
         self.totals.flagged_s += detection.duration_s
         self.totals.incidents += (path, detection.incident) != self.last_incident
@@ -196,7 +211,17 @@ class _Scan:
     def _failed(self, path: Path, heard_s: float, events: int, error: Exception) -> None:
         self.totals.failed += 1
         self.tell(f"error: {error}" + (f"; heard until {heard_s:.1f} s" if heard_s else ""))
-        self.report.file(path, heard_s, events, str(error))
+        with self._bar_hidden():
+            self.report.file(path, heard_s, events, str(error))
+
+    @contextmanager
+    def _bar_hidden(self) -> Iterator[None]:
+        """While results are written: on a terminal they share the lines that the bar is drawn on."""
+        was_shown = self.progress.live.is_started
+        self.progress.stop()
+        yield
+        if was_shown:
+            self.progress.start()
 
 
 def _print_line(console: Console, line: str) -> None:
@@ -204,7 +229,17 @@ def _print_line(console: Console, line: str) -> None:
 
 
 def _columns() -> tuple[ProgressColumn, ...]:
-    return TextColumn("{task.description}", markup=False), BarColumn(), _HeardColumn(), _SpeedColumn(), TimeRemainingColumn()
+    return (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(24),
+        _HeardColumn(_unbroken()),
+        _SpeedColumn(_unbroken()),
+        TimeRemainingColumn(),
+    )
+
+
+def _unbroken() -> Column:
+    return Column(no_wrap=True)
 
 
 class _HeardColumn(ProgressColumn):

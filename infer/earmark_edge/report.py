@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -36,48 +37,63 @@ class Report(Protocol):
 
 
 class TableReport:
-    """A table of events and a summary, on stdout, once all is heard."""
+    """On stdout, under the name of each file its events, and a summary at the end."""
+
+    _COLUMNS = (("onset", 10), ("offset", 10), ("label", 8), ("peak score", 10), ("decision", 8), ("reason", 17))
+    _NUMBERS = frozenset({"onset", "offset", "peak score"})
 
     def __init__(self) -> None:
-        wide = None if sys.stdout.isatty() else _PIPE_COLUMNS
-        self._console = Console(width=wide, highlight=False)
-        self._table = Table(box=None, header_style="bold", pad_edge=False)
-        self._table.add_column("file", overflow="fold")
-        for column in ("onset", "offset", "label", "score", "threshold", "decision", "reason"):
-            self._table.add_column(column, no_wrap=True, justify="right" if column in {"onset", "offset", "score", "threshold"} else "left")
+        self._console = Console(width=None if sys.stdout.isatty() else _PIPE_COLUMNS, highlight=False)
+        self._has_header = True
+        self._table = self._new_table()
+        self._path: Path | None = None
 
     def event(self, path: Path, detection: Detection, *, delivery: str | None) -> None:
-        """Add a row."""
+        """Keep a row until the file is done."""
+        self._path = path
         self._table.add_row(
-            Text(one_line(path)),
             clock(detection.onset_s),
             clock(detection.offset_s),
             detection.label,
             f"{detection.peak_score:.2f}",
-            f"{detection.threshold:.2f}",
-            "flagged" if delivery is None else f"flagged, {delivery}",
+            f"flagged, {delivery}" if delivery else "flagged",
             detection.reason.value,
         )
 
     def file(self, path: Path, heard_s: float, events: int, error: str | None) -> None:
-        """Files without events get no row; errors went to stderr."""
+        """Print the rows; a file without events gets none, and its error went to stderr."""
+        del path, heard_s, events, error
+        self._print_rows()
 
     def summary(self, totals: Totals, spec: BundleSpec, *, is_complete: bool) -> None:
-        """Print the table and what it amounts to."""
-        if totals.events:
-            self._console.print(self._table)
-            self._console.print()
+        """Print what the scan amounts to."""
+        self._print_rows()
         self._say("" if is_complete else "interrupted; this is what was found until then")
         factor = totals.real_time_factor
-        speed = "nothing heard" if factor is None else f"real-time factor {factor:.4f} ({1 / factor:.0f} times faster than real time)"
+        speed = "" if not factor else f", real-time factor {factor:.4f} ({1 / factor:.0f} times faster than real time)"
         part = f" ({totals.flagged_s / totals.heard_s:.2%})" if totals.heard_s else ""
         self._say(f"files    {totals.files}, of which {totals.failed} failed")
-        self._say(f"heard    {totals.heard_s:.1f} s, {speed}")
+        self._say(f"heard    {totals.heard_s:.1f} s{speed}")
         self._say(f"flagged  {totals.flagged_s:.1f} s{part} in {totals.events} events of {totals.incidents} incidents")
         self._say(_also_heard(totals, spec))
         if totals.sent or totals.unsent:
             self._say(f"sent     {totals.sent} events, {totals.unsent} not delivered")
         self._say(unverified_warning(spec))
+
+    def _new_table(self) -> Table:
+        table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0), show_header=self._has_header)
+        for name, width in self._COLUMNS:
+            table.add_column(name, min_width=width, no_wrap=True, justify="right" if name in self._NUMBERS else "left")
+        return table
+
+    def _print_rows(self) -> None:
+        if self._path is None:
+            return
+        self._console.print(Text(one_line(self._path), style="bold"), soft_wrap=True)
+        self._console.print(Padding(self._table, (0, 0, 0, 2), expand=False))
+        self._console.print()
+        self._has_header, self._path = False, None
+        self._table = self._new_table()
 
     def _say(self, line: str) -> None:
         if line:
