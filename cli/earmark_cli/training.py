@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -80,6 +81,7 @@ def prepare(inputs: TrainingInputs, config: TrainConfig, *, resume: bool) -> Pre
         "sampling": asdict(sampling),
         "leave_out": list(inputs.leave_out),
         "licence_tiers": sorted({row.licence_tier for row in chosen if row.split == "train"}),
+        "corpus": str(inputs.corpus),
         "manifest_sha256": whole.sha256,
         "teachers": bool(teachers),
     }
@@ -183,3 +185,15 @@ def _claim_run(out: Path, described: dict[str, object], *, resume: bool) -> None
     if before.get("manifest_sha256") != described["manifest_sha256"]:
         msg = f"{out / CONFIG}: the manifest has changed since this run began; resume with the corpus that it began with, or start a new run"
         raise CheckpointError(msg)
+    now = json.loads(json.dumps(described))
+    for part, given in _fixed(now).items():
+        if (began := _fixed(before).get(part)) != given:
+            msg = f"{out / CONFIG}: this run began with {part} {began}, not {given}; resume with the same, or start a new run"
+            raise CheckpointError(msg)
+    write_config(out, {**now, "environment": before["environment"], "resumed": [*before.get("resumed", []), describe_environment()]})
+
+
+def _fixed(described: dict[str, Any]) -> dict[str, Any]:
+    """What may not change when a run is resumed: everything but how long it goes on, and where the corpus lies."""
+    train = {f"train.{name}": value for name, value in described["train"].items() if name not in {"minutes", "epochs"}}
+    return {**train, **{name: described[name] for name in ("sampling", "leave_out", "licence_tiers", "teachers")}}
