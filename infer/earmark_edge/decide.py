@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import numpy.typing as npt
 
-from earmark_model.contract import BundleSpec, Reason
+from earmark_model.contract import LABELS, BundleError, BundleSpec, Reason
 
 Floats = npt.NDArray[np.float32]
 FLAGGING = frozenset({Reason.ABOVE_THRESHOLD, Reason.ROUTED_UNVERIFIED, Reason.HELD_BY_HYSTERESIS})
@@ -80,10 +80,14 @@ class Rules:
     """A bundle's thresholds under a configuration: everything that turns scores into decisions.
 
     Raises:
+        BundleError: the bundle's labels are not the ones that events are made of.
         DecideConfigError: the configuration routes a label that the bundle does not score.
     """
 
     def __init__(self, spec: BundleSpec, config: DecideConfig) -> None:
+        if set(spec.labels) != set(LABELS):
+            msg = f"the bundle's labels are {list(spec.labels)}; this version decides on {list(LABELS)}"
+            raise BundleError(msg)
         if unknown := set(config.route_also) - set(spec.labels):
             msg = f"route_also names {sorted(unknown)}; the bundle's labels are {list(spec.labels)}"
             raise DecideConfigError(msg)
@@ -110,9 +114,7 @@ class Rules:
         return np.asarray((scores >= self._lower)[..., self._routed].any(axis=-1))
 
     def hears_speech(self, scores: Floats) -> npt.NDArray[np.bool_]:
-        """Where speech reaches its own threshold in `scores` `[..., classes]`: `[...]`; nowhere if the bundle knows no speech."""
-        if _SPEECH not in self.spec.labels:
-            return np.zeros(scores.shape[:-1], np.bool_)
+        """Where speech reaches its own threshold in `scores` `[..., classes]`: `[...]`."""
         at = self.spec.labels.index(_SPEECH)
         return np.asarray(scores[..., at] >= self._upper[at])
 

@@ -14,7 +14,7 @@ from earmark_edge.ring import AudioRing
 from earmark_edge.scorer import Scorer
 from earmark_edge.spans import Span, SpanTracker
 from earmark_edge.window import Window, Windower
-from earmark_model.contract import LABELS, BundleError, Reason
+from earmark_model.contract import Reason
 
 Floats = npt.NDArray[np.float32]
 
@@ -82,9 +82,6 @@ class Detector:
 
     def __init__(self, scorer: Scorer, config: DecideConfig | None = None) -> None:
         spec = scorer.spec
-        if set(spec.labels) != set(LABELS):
-            msg = f"the bundle's labels are {list(spec.labels)}; this version decides on {list(LABELS)}"
-            raise BundleError(msg)
         self.rules = Rules(spec, config or DecideConfig())
         self._scorer = scorer
         self._windower = Windower(spec.window_samples, spec.hop_samples)

@@ -8,6 +8,7 @@ gaps that are short and hold no speech of their own; flagged windows without any
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,12 +41,11 @@ class SpanTracker:
         spec, config = rules.spec, rules.config
         self._rules = rules
         self.cell_samples = spec.frame_hop_samples
-        cell_s = spec.frame_hop_samples / spec.sample_rate_hz
-        self._max_cells = max(1, math.floor(config.max_event_s / cell_s))
-        self._min_cells = min(self._max_cells, math.ceil(config.min_event_s / cell_s))
-        self._margin_cells = math.ceil(config.margin_s / cell_s)
-        self._gap_cells = math.floor(config.merge_gap_s / cell_s)
-        self._cut_cells = math.ceil(config.speech_cut_s / cell_s)
+        self._max_cells = max(1, self._cells(config.max_event_s, math.floor))
+        self._min_cells = min(self._max_cells, self._cells(config.min_event_s, math.ceil))
+        self._margin_cells = self._cells(config.margin_s, math.ceil)
+        self._gap_cells = self._cells(config.merge_gap_s, math.floor)
+        self._cut_cells = max(1, self._cells(config.speech_cut_s, math.ceil))
         self.reset()
 
     def reset(self) -> None:
@@ -82,6 +82,9 @@ class SpanTracker:
             spans.append(self._close(self._open, end))
         self.reset()
         return spans
+
+    def _cells(self, seconds: float, rounded: Callable[[float], int]) -> int:
+        return rounded(round(seconds * self._rules.spec.sample_rate_hz) / self.cell_samples)
 
     def _judge_to(self, end: int) -> list[Span]:
         """Judge the cells before `end`, which no later window touches."""
@@ -161,17 +164,18 @@ class SpanTracker:
         lowest = max(self._exported, self._timeline.first)
         is_free = self._timeline.is_flagged[lowest - self._timeline.first : limit - self._timeline.first]
         is_free = is_free & ~self._is_speech_only(lowest, limit)
-        core = (start, end)
-        while end - start < self._max_cells:
-            is_short = end - start < self._min_cells
-            grown = (start, end)
-            if end < limit and is_free[end - lowest] and (is_short or end - core[1] < self._margin_cells):
-                end += 1
-            if start > lowest and is_free[start - 1 - lowest] and end - start < self._max_cells:
-                start -= is_short or core[0] - start < self._margin_cells
-            if (start, end) == grown:
-                break
+        least_start, least_end = start - self._margin_cells, end + self._margin_cells
+        is_growing = True
+        while is_growing:
+            is_growing = False
+            if self._may_grow(start, end, wanted=end < least_end) and end < limit and is_free[end - lowest]:
+                end, is_growing = end + 1, True
+            if self._may_grow(start, end, wanted=start > least_start) and start > lowest and is_free[start - 1 - lowest]:
+                start, is_growing = start - 1, True
         return start, end
+
+    def _may_grow(self, start: int, end: int, *, wanted: bool) -> bool:
+        return end - start < self._min_cells or (wanted and end - start < self._max_cells)
 
     def _forget(self) -> None:
         """Drop what no span to come can reach."""
