@@ -20,6 +20,7 @@ class SoundFigure:
     """The clip's own pictures; the spectrogram itself is fetched apart."""
 
     waveform: str
+    width_percent: float
     peak_dbfs: float | None
     frequency_ticks: Sequence[figures.Tick]
     is_cut: bool
@@ -54,7 +55,13 @@ def gather(file: CaseFile, blobs: BlobFolder, cap_s: float) -> Evidence:
     drawn = None
     if sound:
         wave = figures.waveform_path(sound.samples, duration_s, sound.rate_hz)
-        drawn = SoundFigure(wave, figures.peak_dbfs(sound.samples), figures.frequency_ticks(sound.rate_hz), sound.is_cut)
+        drawn = SoundFigure(
+            wave,
+            100 * sound.duration_s / duration_s,
+            figures.peak_dbfs(sound.samples),
+            figures.frequency_ticks(sound.rate_hz),
+            sound.is_cut,
+        )
     return Evidence(
         duration_s,
         figures.time_ticks(duration_s),

@@ -22,7 +22,8 @@ _LABEL_ROOM = 5.0
 """Ticks nearer than this to the one before, in per cent of the height, are left out."""
 WAVE_COLUMNS = 800
 TRACK_WIDTH, TRACK_HEIGHT = 1000, 100
-_HEARD_AT_ALL = 0.05
+_HEARD_AT_ALL = 0.2
+_MOST_LINES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,7 @@ def track_lines(track: ScoreTrack, duration_s: float, flagged: str) -> Sequence[
         TrackLine(
             label, _track_path(track.scores[label], track.hop_s / duration_s), peaks[label], track.thresholds.get(label), label == flagged
         )
-        for label in shown
+        for label in shown[:_MOST_LINES]
     ]
 
 

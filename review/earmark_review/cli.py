@@ -1,0 +1,178 @@
+"""`earmark review`: serve, and look after accounts, devices, events and the log."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from earmark_review import audit
+from earmark_review.accounts import Role
+from earmark_review.errors import ReviewError
+from earmark_review.service import Service, open_service
+from earmark_review.settings import read_settings
+from earmark_review.store.devices import list_devices, revoke_device
+from earmark_review.store.users import count_users
+from earmark_review.web.serving import listen, url_of
+from earmark_review.web.serving import serve as serve_until_interrupted
+
+app = typer.Typer(name="review", help="Where people decide on what devices flagged.", no_args_is_help=True)
+user_app = typer.Typer(help="Local accounts.", no_args_is_help=True)
+device_app = typer.Typer(help="Devices that may send events.", no_args_is_help=True)
+event_app = typer.Typer(help="Events that devices sent.", no_args_is_help=True)
+app.add_typer(user_app, name="user")
+app.add_typer(device_app, name="device")
+app.add_typer(event_app, name="event")
+
+DataOption = Annotated[
+    Path | None, typer.Option("--data", help="Folder of the database and the clips. [default: ./earmark-review, or $EARMARK_REVIEW_DATA]")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
+
+
+@contextmanager
+def _opened(data: Path | None, **overrides: object) -> Iterator[Service]:
+    """The service behind a data folder; what it refuses becomes one line and exit status 1."""
+    try:
+        service = open_service(read_settings(data=data, **overrides))
+        try:
+            yield service
+        finally:
+            service.close()
+    except ReviewError as error:
+        typer.echo(f"earmark review: {error}", err=True)
+        raise typer.Exit(1) from error
+
+
+@app.command("serve")
+def serve_command(
+    data: DataOption = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on. [default: 127.0.0.1]")] = None,
+    port: Annotated[int | None, typer.Option(help="Port; 0 takes any free one. [default: 8600]")] = None,
+) -> None:
+    """Serve the review pages and the devices' intake until interrupted."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    with _opened(data, host=host, port=port) as service:
+        listener = listen(service.settings.host, service.settings.port)
+        typer.echo(f"Earmark review at {url_of(listener)} (data in {service.settings.data}); Ctrl-C ends it")
+        _warn(service)
+        serve_until_interrupted(service, listener)
+
+
+def _warn(service: Service) -> None:
+    with service.database.reading() as conn:
+        if not count_users(conn):
+            typer.echo("nobody can sign in yet: add an account with `earmark review user add NAME`", err=True)
+    if not _is_loopback(service.settings.host):
+        typer.echo("listening beyond this machine without TLS: put a proxy that speaks https in front of it", err=True)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+@user_app.command("add")
+def add_user_command(
+    name: Annotated[str, typer.Argument(help="How the account signs in.")],
+    role: Annotated[Role, typer.Option(help="What the account is for.")] = Role.REVIEWER,
+    data: DataOption = None,
+    password_stdin: Annotated[bool, typer.Option("--password-stdin", help="Read the password from the first line of stdin.")] = False,
+) -> None:
+    """Add an account; the password is asked for and never shown."""
+    with _opened(data) as service:
+        if password_stdin:
+            password = sys.stdin.readline().rstrip("\r\n")
+        else:
+            password = typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
+        service.add_user(name, password, role)
+        typer.echo(f"added {role} {name!r}")
+
+
+@device_app.command("add")
+def add_device_command(name: Annotated[str, typer.Argument(help="A name for the device.")], data: DataOption = None) -> None:
+    """Enrol a device and print its token, once: the service keeps only a hash of it."""
+    with _opened(data) as service:
+        token = service.add_device(name)
+        typer.echo("the device's token, shown this once:", err=True)
+        typer.echo(token)
+
+
+@device_app.command("list")
+def list_devices_command(data: DataOption = None, as_json: JsonOption = False) -> None:
+    """Show the enrolled devices."""
+    with _opened(data) as service, service.database.reading() as conn:
+        found = list_devices(conn)
+    if as_json:
+        for device in found:
+            times = {name: getattr(device, name) for name in ("created_at", "revoked_at", "last_seen_at")}
+            typer.echo(json.dumps({"name": device.name, **{name: at.isoformat() if at else None for name, at in times.items()}}))
+        return
+    table = Table("name", "enrolled", "last seen", "revoked")
+    for device in found:
+        times_shown = (device.created_at, device.last_seen_at, device.revoked_at)
+        table.add_row(device.name, *(f"{at:%Y-%m-%d %H:%M} UTC" if at else "never" for at in times_shown))
+    Console().print(table if found else "no devices; enrol one with `earmark review device add NAME`")
+
+
+@device_app.command("revoke")
+def revoke_device_command(name: Annotated[str, typer.Argument(help="The device's name.")], data: DataOption = None) -> None:
+    """Make a device's token worthless from now on."""
+    with _opened(data) as service:
+        with service.database.writing() as conn:
+            revoke_device(conn, name, service.now())
+        typer.echo(f"revoked {name!r}")
+
+
+@event_app.command("delete")
+def delete_event_command(
+    device: Annotated[str, typer.Argument(help="The device that sent it.")],
+    event_id: Annotated[str, typer.Argument(help="The event's id.")],
+    data: DataOption = None,
+) -> None:
+    """Delete an event, its case and its clips; a tombstone refuses it from then on."""
+    with _opened(data) as service:
+        service.delete_event(device, event_id)
+        typer.echo(f"deleted {event_id!r} of {device!r}")
+
+
+@app.command("log")
+def log_command(
+    data: DataOption = None,
+    after: Annotated[int, typer.Option(min=0, help="Show entries after this number.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Print the audit log and check that its chain holds; exit status 1 where it is broken."""
+    with _opened(data) as service, service.database.reading() as conn:
+        entries = audit.read(conn)
+    for entry in entries:
+        if entry.seq > after:
+            typer.echo(_entry_json(entry) if as_json else _entry_line(entry))
+    if broken := audit.first_break(entries):
+        typer.echo(f"earmark review: the log's chain is broken: {broken}; compare it with a backup", err=True)
+        raise typer.Exit(1)
+    typer.echo(f"{len(entries)} entries, chain whole", err=True)
+
+
+def _entry_json(entry: audit.Entry) -> str:
+    words = {"seq": entry.seq, "at": entry.at.isoformat(), "actor": entry.actor, "action": entry.action, "subject": entry.subject}
+    return json.dumps({**words, "detail": entry.detail, "previous_sha256": entry.previous_sha256, "sha256": entry.sha256})
+
+
+def _entry_line(entry: audit.Entry) -> str:
+    detail = " ".join(f"{name}={value}" for name, value in sorted(entry.detail.items()))
+    mark = "ALERT " if entry.is_alert else ""
+    line = f"{entry.seq:>6} {entry.at:%Y-%m-%dT%H:%M:%SZ} {mark}{entry.actor} {entry.action} {entry.subject} {detail}".rstrip()
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in line)

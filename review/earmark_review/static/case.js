@@ -1,0 +1,135 @@
+// The case page under a live lease: player and playhead, heartbeat, draft.
+
+import { bind } from "/static/keys.js";
+import { keepDraft, readDraft } from "/static/drafts.js";
+import { startLease } from "/static/lease.js";
+
+const root = document.querySelector("[data-case]");
+const find = (name) => document.querySelector(`[data-${name}]`);
+
+// --- The player -----------------------------------------------------------------------------------------------------
+
+const audio = find("audio");
+const stack = find("stack");
+const SEEK_STEP_S = 1;
+
+function startPlayer() {
+  const duration = Number(stack.dataset.duration);
+  const playheads = document.querySelectorAll("[data-playhead]");
+  const seek = find("seek");
+  const volume = find("volume");
+  const play = find("play");
+  let wanted = 0; // where to begin, before the clip has been fetched
+
+  for (const part of [find("player"), find("seek-panel")]) part.hidden = false;
+  audio.muted = true; // until someone presses play
+  audio.volume = Number(volume.value);
+
+  function position() {
+    return audio.readyState ? audio.currentTime : wanted;
+  }
+
+  function draw() {
+    const at = Math.min(duration, position());
+    for (const line of playheads) {
+      for (const end of ["x1", "x2"]) line.setAttribute(end, `${(100 * at) / duration}%`);
+    }
+    seek.value = at;
+    seek.setAttribute("aria-valuetext", `${at.toFixed(1)} of ${duration.toFixed(1)} seconds`);
+    find("clock").textContent = `${at.toFixed(1)} / ${duration.toFixed(1)} s`;
+    if (!audio.paused) requestAnimationFrame(draw);
+  }
+
+  function goTo(seconds) {
+    wanted = Math.min(duration, Math.max(0, seconds));
+    if (audio.readyState) audio.currentTime = wanted;
+    draw();
+  }
+
+  play.addEventListener("click", () => {
+    if (!audio.paused) return audio.pause();
+    audio.muted = false;
+    audio.play().catch((error) => {
+      if (error.name !== "AbortError") announce("The clip could not be played.");
+    });
+  });
+  audio.addEventListener("loadedmetadata", () => {
+    if (wanted) audio.currentTime = wanted;
+  });
+  for (const name of ["play", "pause", "ended", "seeked"]) {
+    audio.addEventListener(name, () => {
+      play.classList.toggle("is-playing", !audio.paused);
+      find("play-word").textContent = audio.paused ? "Play" : "Pause";
+      draw();
+    });
+  }
+  volume.addEventListener("input", () => (audio.volume = Number(volume.value)));
+  seek.addEventListener("input", () => goTo(Number(seek.value)));
+  for (const plot of document.querySelectorAll("[data-plot]")) {
+    plot.addEventListener("click", (event) => {
+      const box = plot.getBoundingClientRect();
+      goTo((duration * (event.clientX - box.left)) / box.width);
+    });
+  }
+  toggle(find("loop"), (on) => (audio.loop = on));
+  toggle(find("slow"), (on) => (audio.playbackRate = audio.defaultPlaybackRate = on ? 0.5 : 1));
+  bind("ArrowLeft", "A second back", () => goTo(position() - SEEK_STEP_S));
+  bind("ArrowRight", "A second on", () => goTo(position() + SEEK_STEP_S));
+  draw();
+}
+
+function toggle(button, apply) {
+  button.addEventListener("click", () => {
+    const on = button.getAttribute("aria-pressed") !== "true";
+    button.setAttribute("aria-pressed", String(on));
+    apply(on);
+  });
+}
+
+if (audio) startPlayer();
+
+const palette = find("palette");
+if (palette) {
+  palette.hidden = false;
+  toggle(palette, (on) => {
+    const picture = find("picture");
+    picture.classList.toggle("is-coloured", on);
+    picture.setAttribute("href", `/cases/${root.dataset.case}/spectrogram.png?palette=${on ? "colour" : "grey"}`);
+  });
+}
+
+// --- The note -------------------------------------------------------------------------------------------------------
+
+const note = document.getElementById("note");
+const draftLine = find("draft");
+
+note.value ||= readDraft(root.dataset.user, root.dataset.case);
+if (note.value) draftLine.textContent = "Your draft is back.";
+note.addEventListener("input", () => {
+  keepDraft(root.dataset.user, root.dataset.case, note.value);
+  draftLine.textContent = note.value ? "Kept in this browser until you record the verdict." : "";
+});
+note.addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) find("verdict").requestSubmit();
+});
+
+// --- The lease ------------------------------------------------------------------------------------------------------
+
+function announce(text) {
+  find("announce").textContent = text;
+}
+
+function lose() {
+  if (audio) {
+    audio.pause();
+    audio.removeAttribute("src");
+    audio.load();
+  }
+  for (const part of document.querySelectorAll("[data-evidence], [data-verdict] fieldset, [data-verdict] button")) part.inert = true;
+  find("evidence").classList.add("is-gone");
+  find("picture")?.removeAttribute("href");
+  find("left").textContent = "no longer";
+  find("lost").hidden = false;
+}
+
+startLease(root, { announce, lose, line: find("left"), isBusy: () => Boolean(audio) && !audio.paused });

@@ -1,0 +1,145 @@
+"""What devices speak to: events and their clips, over HTTP, with a bearer token."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from earmark_edge.event import MAX_EVENT_BYTES, Event, Receipt, WireError
+from earmark_review.blobs import IncomingBlob
+from earmark_review.errors import (
+    EventConflictError,
+    EventDeletedError,
+    EventRefusedError,
+    MediaTypeError,
+    ObjectConflictError,
+    ObjectMismatchError,
+    TooLargeError,
+)
+from earmark_review.media import accepted_at, bare, served_as
+from earmark_review.service import Service
+from earmark_review.store.devices import Device
+from earmark_review.store.intake import DeclaredObject, Intake, declared_object, hold_object, receipt_for, take_event
+from earmark_review.web.bodies import announced_length, read_capped
+from earmark_review.web.digests import content_sha256
+from earmark_review.web.guards import SendingDevice, ServiceOf
+
+router = APIRouter(prefix="/api/v1", tags=["devices"])
+_ANY_BYTES = "application/octet-stream"
+
+
+@router.post("/events", status_code=HTTPStatus.CREATED, summary="Send an event")
+async def post_event(request: Request, service: ServiceOf, device: SendingDevice) -> Response:
+    """Take an event: 201 the first time, 200 for the same bytes again, 409 for other bytes under the same id, 410 once deleted."""
+    if bare(given := request.headers.get("content-type", "")) != "application/json":
+        msg = f"an event is application/json, got {given or 'no content type'!r}"
+        raise MediaTypeError(msg)
+    payload = await read_capped(request, MAX_EVENT_BYTES)
+    status, receipt = await run_in_threadpool(_take_event, service, device, payload)
+    return _answer(receipt, status)
+
+
+def _take_event(service: Service, device: Device, payload: bytes) -> tuple[HTTPStatus, Receipt]:
+    try:
+        event = Event.from_bytes(payload)
+        _check_objects(event, service.settings.clip_bytes_cap)
+    except WireError as error:
+        raise EventRefusedError(str(error)) from error
+    with service.database.writing() as conn:
+        intake = take_event(conn, device, event, payload, service.now())
+        receipt = receipt_for(conn, device, event.event_id) if intake in {Intake.NEW, Intake.SAME} else None
+    # Committed by now: a refusal leaves its alert in the log.
+    if intake is Intake.DELETED:
+        msg = f"event {event.event_id!r} was deleted here and is not taken again; wipe it on the device"
+        raise EventDeletedError(msg)
+    if receipt is None:
+        msg = f"event {event.event_id!r} is held with other content; an event never changes, so give a changed one an id of its own"
+        raise EventConflictError(msg)
+    return (HTTPStatus.CREATED if intake is Intake.NEW else HTTPStatus.OK), receipt
+
+
+def _check_objects(event: Event, cap_bytes: int) -> None:
+    """Refuse objects that could never be taken while the device still has the event in hand."""
+    for clip in event.clips:
+        if served_as(clip.tier, clip.media_type) is None:
+            msg = f"clips.media_type: expected one of {', '.join(accepted_at(clip.tier))} at tier {clip.tier}, got {clip.media_type!r}"
+            raise WireError(msg)
+        if clip.length > cap_bytes:
+            msg = f"clips.length: an object may have {cap_bytes} bytes here, tier {clip.tier} declares {clip.length}; send a shorter clip"
+            raise TooLargeError(msg)
+
+
+@router.put("/events/{event_id:path}/clips/{tier}", status_code=HTTPStatus.CREATED, summary="Send an object of an event")
+async def put_clip(
+    request: Request, service: ServiceOf, device: SendingDevice, event_id: str, tier: Annotated[int, Path(ge=0, le=3)]
+) -> Response:
+    """Take the raw bytes of an object: 201 once they are durably held, 200 when they already were."""
+    announced_sha256 = content_sha256(request.headers.get("content-digest"))
+    declared = await run_in_threadpool(_declared, service, device, event_id, tier)
+    _check_announcement(request, declared, announced_sha256)
+    with service.blobs.receive(declared.length) as incoming:
+        await _stream_into(request, incoming, declared)
+        is_new = await run_in_threadpool(_hold, service, device, declared, incoming)
+    receipt = await run_in_threadpool(_receipt, service, device, event_id)
+    return _answer(receipt, HTTPStatus.CREATED if is_new else HTTPStatus.OK)
+
+
+def _declared(service: Service, device: Device, event_id: str, tier: int) -> DeclaredObject:
+    with service.database.reading() as conn:
+        declared = declared_object(conn, device, event_id, tier)
+    if declared.length > service.settings.clip_bytes_cap:  # declared before the cap was lowered
+        msg = f"an object may have {service.settings.clip_bytes_cap} bytes here, this one declares {declared.length}"
+        raise TooLargeError(msg)
+    return declared
+
+
+def _check_announcement(request: Request, declared: DeclaredObject, announced_sha256: str) -> None:
+    """Refuse by the header alone what cannot be the declared object."""
+    if announced_sha256 != declared.sha256:
+        msg = f"Content-Digest announces SHA-256 {announced_sha256}, the event declares {declared.sha256}; send the object it was made for"
+        raise ObjectConflictError(msg)
+    given = bare(request.headers.get("content-type", "")) or _ANY_BYTES
+    if given not in {_ANY_BYTES, bare(declared.media_type)}:
+        msg = f"expected {declared.media_type} as the event declares, or {_ANY_BYTES}; got {given}"
+        raise MediaTypeError(msg)
+    announced = announced_length(request)
+    if announced is not None and announced != declared.length:
+        msg = f"Content-Length is {announced}, the event declares {declared.length} bytes; send the whole object and nothing else"
+        raise ObjectMismatchError(msg)
+
+
+async def _stream_into(request: Request, incoming: IncomingBlob, declared: DeclaredObject) -> None:
+    try:
+        async for chunk in request.stream():
+            await run_in_threadpool(incoming.write, chunk)
+    except TooLargeError as error:
+        msg = f"more than the {declared.length} bytes came that the event declares; send the object and nothing else"
+        raise ObjectMismatchError(msg) from error
+
+
+def _hold(service: Service, device: Device, declared: DeclaredObject, incoming: IncomingBlob) -> bool:
+    """Bytes first, then the row that names them; whichever upload is late removes its own copy."""
+    if declared.blob_key is not None:
+        incoming.check(declared.length, declared.sha256)
+        return False
+    key = incoming.promote(declared.length, declared.sha256)
+    is_held = False
+    try:
+        with service.database.writing() as conn:
+            is_held = hold_object(conn, device, declared, key, service.now())
+    finally:
+        if not is_held:
+            service.blobs.remove(key)
+    return is_held
+
+
+def _receipt(service: Service, device: Device, event_id: str) -> Receipt:
+    with service.database.reading() as conn:
+        return receipt_for(conn, device, event_id)
+
+
+def _answer(receipt: Receipt, status: HTTPStatus) -> Response:
+    return Response(receipt.to_bytes(), status, media_type="application/json")

@@ -1,0 +1,129 @@
+"""Fills the templates, with what every screen shows: who is signed in, and whether decisions run unverified."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import Request
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.responses import HTMLResponse
+
+from earmark_model.contract import Reason
+from earmark_review.accounts import Permission, SignedIn
+from earmark_review.cases import CaseState, Severity, Verdict
+from earmark_review.service import Service
+from earmark_review.store.caseload import runs_unverified
+from earmark_review.tokens import csrf_token
+
+SESSION_COOKIE = "earmark_session"
+
+LABEL_WORDS = {
+    "scream": "Scream",
+    "cry": "Cry",
+    "baby_cry": "Baby cry",
+    "shout": "Shout",
+    "laughter": "Laughter",
+    "speech": "Speech",
+    "other": "Other sound",
+}
+REASON_WORDS = {
+    Reason.ABOVE_THRESHOLD: "above its threshold",
+    Reason.HELD_BY_HYSTERESIS: "held by hysteresis",
+    Reason.BELOW_THRESHOLD: "below its threshold",
+    Reason.SPEECH_ONLY: "speech only",
+    Reason.ROUTED_UNVERIFIED: "above an unverified threshold",
+}
+STATE_WORDS = {
+    CaseState.AWAITING_CLIP: "Waiting for its clip",
+    CaseState.READY: "Ready",
+    CaseState.LEASED: "Held",
+    CaseState.DECIDED: "Decided",
+    CaseState.ESCALATED: "Escalated",
+    CaseState.FINAL: "Final",
+}
+SEVERITY_WORDS = {Severity.HIGHEST: "Highest", Severity.HIGH: "High", Severity.RAISED: "Raised", Severity.OTHER: "Other"}
+VERDICT_WORDS = {
+    Verdict.CONFIRMED: "Confirmed",
+    Verdict.FALSE_ALARM: "False alarm",
+    Verdict.UNSURE: "Unsure",
+    Verdict.ESCALATE: "Escalated",
+}
+_MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86400
+
+
+def service_of(request: Request) -> Service:
+    """The service that the application was made with."""
+    service = request.app.state.service
+    assert isinstance(service, Service)
+    return service
+
+
+def age_words(then: datetime, now: datetime) -> str:
+    """How long ago, to one unit."""
+    seconds = max(0, int((now - then).total_seconds()))
+    for unit_s, unit in ((_DAY_S, "d"), (_HOUR_S, "h"), (_MINUTE_S, "min")):
+        if seconds >= unit_s:
+            return f"{seconds // unit_s} {unit}"
+    return "under 1 min"
+
+
+def length_words(seconds: float) -> str:
+    """A length for reading: tenths below a minute, minutes above."""
+    if round(seconds, 1) < _MINUTE_S:
+        return f"{seconds:.1f} s"
+    return f"{int(seconds) // _MINUTE_S} min {int(seconds) % _MINUTE_S} s"
+
+
+def utc_words(at: datetime | str) -> str:
+    """A point in time, to the second."""
+    moment = datetime.fromisoformat(at) if isinstance(at, str) else at
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _environment() -> Environment:
+    loader = PackageLoader("earmark_review", "templates")
+    made = Environment(
+        loader=loader, autoescape=select_autoescape(default=True), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    made.filters.update(age=age_words, duration=length_words, utc=utc_words)
+    made.globals.update(
+        label_words=LABEL_WORDS,
+        reason_words=REASON_WORDS,
+        state_words=STATE_WORDS,
+        severity_words=SEVERITY_WORDS,
+        verdict_words=VERDICT_WORDS,
+        Permission=Permission,
+    )
+    return made
+
+
+_TEMPLATES = _environment()
+
+
+def render(
+    request: Request,
+    template: str,
+    *,
+    status: HTTPStatus = HTTPStatus.OK,
+    headers: Mapping[str, str] | None = None,
+    **context: Any,
+) -> HTMLResponse:
+    """A page."""
+    service = service_of(request)
+    who: SignedIn | None = getattr(request.state, "who", None)
+    session = request.cookies.get(SESSION_COOKIE, "")
+    shared = {"who": who, "now": service.now(), "path": request.url.path, "unverified": _unverified(service)}
+    text = _TEMPLATES.get_template(template).render({**shared, "csrf": csrf_token(session) if who else "", **context})
+    return HTMLResponse(text, status, headers=dict(headers or {}))
+
+
+def _unverified(service: Service) -> bool:
+    try:
+        with service.database.reading() as conn:
+            return runs_unverified(conn)
+    except SQLAlchemyError:
+        return True  # a page about a failing database still says the careful thing
