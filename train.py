@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from earmark_cli.training import TrainingInputs, prepare, train
-from earmark_model.checkpoint import CheckpointError
-from earmark_model.fit import TrainConfig
 from rich.logging import RichHandler
+
+from earmark_cli.training import TrainingInputs, prepare, train
+from earmark_model.fit import TrainConfig
 
 app = typer.Typer(add_completion=False)
 
@@ -21,11 +21,15 @@ app = typer.Typer(add_completion=False)
 def main(
     corpus: Annotated[Path, typer.Option(help="Folder with manifest.csv (or the manifest itself).")],
     out: Annotated[Path, typer.Option(help="Run folder: checkpoints, log.csv and config.json go here.")],
-    minutes: Annotated[float | None, typer.Option(min=0.01, help="Stop after this much training time; the schedule fits itself to it.")] = None,
+    minutes: Annotated[
+        float | None, typer.Option(min=0.01, help="Stop after this much training time; the schedule fits itself to it.")
+    ] = None,
     epochs: Annotated[int, typer.Option(min=1, help="Stop after this many epochs, if minutes have not run out.")] = 60,
     seed: Annotated[int, typer.Option(min=0)] = 1,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda; auto uses a GPU when there is one.")] = "auto",
-    licence: Annotated[list[str] | None, typer.Option(help="Only clips of this licence tier (open, noncommercial, unknown); repeatable.")] = None,
+    licence: Annotated[
+        list[str] | None, typer.Option(help="Only clips of this licence tier (open, noncommercial, unknown); repeatable.")
+    ] = None,
     leave_out: Annotated[list[str] | None, typer.Option(help="Leave out a whole source, to validate on it later; repeatable.")] = None,
     teachers: Annotated[bool, typer.Option(help="Learn from the taggers' scores in CORPUS/teachers too.")] = True,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in OUT.")] = False,
@@ -50,7 +54,9 @@ def main(
         sys.stderr.write(f"error: {error}\n")
         raise typer.Exit(1) from None
     summary = asdict(progression)
-    sys.stdout.write(f"done: {summary['epoch']} epochs, {summary['seconds'] / 60:.1f} minutes, best selection {summary['best']:.3f}, in {out}\n")
+    sys.stdout.write(
+        f"done: {summary['epoch']} epochs, {summary['seconds'] / 60:.1f} minutes, best selection {summary['best']:.3f}, in {out}\n"
+    )
 
 
 if __name__ == "__main__":

@@ -7,6 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from earmark_cli.evaluation import label_indices, markdown
+from earmark_cli.progress import counted
+from earmark_cli.training import clip_logits, manifest_path
 from earmark_data.audio import read_audio
 from earmark_data.manifest import Manifest, read_manifest
 from earmark_data.pcm import PcmStore
@@ -17,10 +21,6 @@ from earmark_model.export import TOLERANCE, CalibratedTagger, ParityReport, fuse
 from earmark_model.fit import load_tagger
 from earmark_model.metrics import Figures, measure
 from earmark_model.network import parameters
-
-from earmark_cli.evaluation import label_indices, markdown
-from earmark_cli.progress import counted
-from earmark_cli.training import clip_logits, manifest_path
 
 __all__ = ["TOLERANCE", "export_run"]
 
@@ -83,13 +83,12 @@ def _card(
         minutes[row.source] += row.duration_s / 60  # type: ignore[assignment]  # Counter adds any numbers
     listed = "\n".join(f"| {source} | {tier} | {count:,} | {minutes[source]:.0f} |" for (source, tier), count in sorted(sources.items()))
     open_only = config["licence_tiers"] == ["open"]
-    use = (
-        "Trained on clips of open licences only."
-        if open_only
-        else "Trained on clips of all licence tiers, noncommercial and unknown ones among them: **for research, not for business.**"
-    )
+    use = "Trained on clips of open licences only."
+    if not open_only:
+        use = "Trained on clips of all licence tiers, noncommercial and unknown ones among them: **for research, not for business.**"
     values = ", ".join(f"{label} {threshold.value:.3f}" for label, threshold in thresholds.items())
-    left = [label for label in thresholds if label not in calibration.fitted]
+    left = ", ".join(label for label in thresholds if label not in calibration.fitted)
+    uncalibrated = f"; too few positives for {left}, whose scores are uncalibrated" if left else ""
     return f"""# Model card: Earmark sound triage
 
 A residual CNN ({size:,} parameters) on a 64-band log-mel front end that is part of the graph. It hears screams, adult
@@ -99,7 +98,8 @@ crying, baby cries, shouts, laughter, speech and everything else, in windows of 
 
 For routing short clips to human review on the device where they were heard. {use}
 Not for identifying people, not for judging guilt or health, and not as the only safeguard of anyone.
-**The thresholds carry no guarantee**: none was tested against a stated miss rate, so every flagged event says `routed_unverified`.
+**The thresholds carry no guarantee**: none was tested against a stated miss rate.
+Every flagged event says so: its reason is `routed_unverified`.
 
 ## Training data
 
@@ -112,7 +112,7 @@ Soft labels: the scores of YAMNet and EfficientAT mn04_as on the same clips{"" i
 
 ## Calibration and thresholds
 
-Platt scaling on the validation split, for {", ".join(calibration.fitted)}{f"; too few positives for {', '.join(left)}, whose scores are uncalibrated" if left else ""}.
+Platt scaling on the validation split, for {", ".join(calibration.fitted)}{uncalibrated}.
 Thresholds: {values}. Those of scream, cry and baby_cry let through at most 0.5 % of the harmless validation clips each; the others are 0.5.
 
 ## Known limits

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from earmark_data.audio import AudioError, read_audio
-from earmark_data.labels import MANIFEST_LABELS
-from earmark_data.manifest import SPLITS, Manifest, ManifestError, read_manifest
 from rich.console import Console
 from rich.table import Table
 
 from earmark_cli.progress import counted
+from earmark_data.audio import AudioError, read_audio
+from earmark_data.labels import MANIFEST_LABELS
+from earmark_data.manifest import SPLITS, Manifest, ManifestError, read_manifest
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -43,7 +43,8 @@ def check(
         sys.stderr.write(f"error: {message}\n")
     counts = _counts(found)
     if as_json:
-        sys.stdout.write(json.dumps({"manifest_sha256": found.sha256, "clips": len(found), "unreadable": unreadable, "labels": counts}) + "\n")
+        document = {"manifest_sha256": found.sha256, "clips": len(found), "unreadable": unreadable, "labels": counts}
+        sys.stdout.write(json.dumps(document) + "\n")
     else:
         _print(found, counts)
     if unreadable:

@@ -7,6 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from earmark_cli.progress import counted
 from earmark_data.audio import read_audio
 from earmark_data.labels import MANIFEST_LABELS
 from earmark_data.manifest import SPLITS, Manifest, ManifestError, read_manifest
@@ -14,11 +19,6 @@ from earmark_edge.scorer import Scorer
 from earmark_model.calibration import expected_calibration_error
 from earmark_model.contract import CARD_FILE, LABELS
 from earmark_model.metrics import Figures, measure
-from numpy.typing import NDArray
-from rich.console import Console
-from rich.table import Table
-
-from earmark_cli.progress import counted
 
 
 def evaluate_bundle(
@@ -86,8 +86,9 @@ def triage_line(figures: Figures) -> str:
 def print_figures(figures: Figures, title: str) -> None:
     """A table on stdout."""
     table = Table(title=f"{title}: {figures.clips:,} clips", title_justify="left")
-    for heading, justify in (("label", "left"), ("positives", "right"), ("AP", "right"), ("AUROC", "right"), ("recall at 1 % FPR", "right")):
-        table.add_column(heading, justify=justify)  # type: ignore[arg-type]  # a literal type in rich
+    table.add_column("label")
+    for heading in ("positives", "AP", "AUROC", "recall at 1 % FPR"):
+        table.add_column(heading, justify="right")
     for row in rows(figures):
         table.add_row(*row)
     console = Console()

@@ -35,7 +35,7 @@ def build() -> typer.Typer:
             app.add_typer(importlib.import_module(module).app, name=name, help=line)
         else:
             _add_hint(app, name, extra)
-    if find_spec("soundfile") and find_spec("fastapi"):
+    if find_spec("soundfile") and find_spec("fastapi") and find_spec("earmark_cli.demo"):
         app.command("demo")(importlib.import_module("earmark_cli.demo").demo)
     else:
         _add_hint(app, "demo", "edge,review")

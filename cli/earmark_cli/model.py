@@ -24,7 +24,7 @@ def export(
     out: Annotated[Path, typer.Option(help="Folder for the bundle; a bundle that is there is replaced only if the new one passes.")],
     corpus: Annotated[Path | None, typer.Option(help="The corpus that the run was trained on; by default where it was then.")] = None,
 ) -> None:
-    """Write a bundle (model.onnx, bundle.json, CARD.md), calibrated on the validation split, refused unless onnxruntime agrees with torch."""
+    """Write a bundle, calibrated on the validation split; refused unless onnxruntime agrees with torch."""
     bundling = importlib.import_module("earmark_cli.bundling")
     try:
         report = bundling.export_run(run, out, corpus)
@@ -47,7 +47,7 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     write_card: Annotated[bool, typer.Option("--write-card", help="Write the table into the bundle's CARD.md.")] = False,
 ) -> None:
-    """Score every clip of a split with the bundle as a device runs it: average precision, AUROC, recall at 1 % false positives, triage."""
+    """Score every clip of a split as a device would: average precision, AUROC, recall at 1 % false positives, triage."""
     evaluation = importlib.import_module("earmark_cli.evaluation")
     try:
         figures = evaluation.evaluate_bundle(bundle, manifest, split, licence, source)

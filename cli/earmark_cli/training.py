@@ -12,6 +12,10 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader
+
+from earmark_cli.progress import counted
 from earmark_data.audio import read_audio
 from earmark_data.augment import SpectrogramAugment
 from earmark_data.dataset import ClipDataset, SamplingConfig
@@ -24,10 +28,6 @@ from earmark_model.contract import LABELS, SAMPLE_RATE_HZ
 from earmark_model.fit import Batch, Progression, TrainConfig, Trainer
 from earmark_model.metrics import Figures, measure
 from earmark_model.network import Tagger
-from numpy.typing import NDArray
-from torch.utils.data import DataLoader
-
-from earmark_cli.progress import counted
 
 MAX_CLIP_S = 30.0
 
@@ -183,7 +183,7 @@ def _claim_run(out: Path, described: dict[str, object], *, resume: bool) -> None
         return
     before = read_config(out)
     if before.get("manifest_sha256") != described["manifest_sha256"]:
-        msg = f"{out / CONFIG}: the manifest has changed since this run began; resume with the corpus that it began with, or start a new run"
+        msg = f"{out / CONFIG}: the manifest has changed since this run began; resume with that corpus, or start a new run"
         raise CheckpointError(msg)
     now = json.loads(json.dumps(described))
     for part, given in _fixed(now).items():

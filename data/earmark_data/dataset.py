@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
-from earmark_model.contract import LABELS, SAMPLE_RATE_HZ
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
@@ -17,6 +16,7 @@ from earmark_data.labels import MANIFEST_LABELS, target_vector
 from earmark_data.manifest import ClipRow, Manifest, ManifestError
 from earmark_data.pcm import PcmStore
 from earmark_data.teachers import Teachers
+from earmark_model.contract import LABELS, SAMPLE_RATE_HZ
 
 SOFT = [LABELS.index(label) for label in ("shout", "laughter", "speech")]
 """Labels that clips of another class often hold too: their targets come from the teachers where the label does not say."""

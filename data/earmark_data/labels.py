@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from earmark_model.contract import LABELS
 from numpy.typing import NDArray
+
+from earmark_model.contract import LABELS
 
 MANIFEST_LABELS = {
     "scream": "scream",

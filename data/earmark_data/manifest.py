@@ -12,6 +12,7 @@ from earmark_data.labels import MANIFEST_LABELS
 
 SPLITS = ("train", "val", "test")
 REQUIRED_COLUMNS = ("path", "label", "split", "source", "group", "duration_s")
+OPTIONAL_COLUMNS = ("original_label", "label_confidence", "alternative_label", "licence", "licence_tier")
 
 
 class ManifestError(ValueError):
@@ -78,7 +79,8 @@ class Manifest:
 
         rows = tuple(row for row in self.rows if wanted(row))
         if not rows:
-            msg = f"{self.path}: no row is left with splits {sorted(splits)}, licence tiers {licence_tiers or 'any'}, without {sorted(leave_out)}"
+            wished = f"splits {sorted(splits)}, licence tiers {licence_tiers or 'any'}, without {sorted(leave_out)}"
+            msg = f"{self.path}: no row is left with {wished}"
             raise ManifestError(msg)
         return Manifest(self.path, rows, self.sha256)
 
@@ -147,5 +149,5 @@ class _RowChecker:
         except ValueError:
             duration_s = float("nan")
         require(0 < duration_s < float("inf"), f"duration_s must be a positive number, got {raw['duration_s']!r}")
-        optional = {key: raw[key] for key in ("original_label", "label_confidence", "alternative_label", "licence", "licence_tier") if key in raw}
+        optional = {key: raw[key] for key in OPTIONAL_COLUMNS if key in raw}
         return ClipRow(index, file, label, split, raw["source"], group, duration_s, **optional)

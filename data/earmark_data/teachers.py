@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from earmark_model.contract import LABELS
 from numpy.typing import NDArray
 
 from earmark_data.labels import TAGGER_LABELS
 from earmark_data.manifest import Manifest
+from earmark_model.contract import LABELS
 
 TEACHERS = ("yamnet", "mn04")
 

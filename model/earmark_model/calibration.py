@@ -12,12 +12,12 @@ from earmark_model.contract import LABELS, SENSITIVE, Threshold
 from earmark_model.metrics import threshold_at_false_positives
 
 MIN_POSITIVES = 10
-"""With fewer positives than this a label's logits are left as they are, and the bundle says so."""
+"""With fewer positives a label's logits are left as they are, and the bundle says so."""
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Probability = sigmoid(scale * logit + bias), per label in the order of `LABELS`; `fitted` names the labels that had enough positives."""
+    """Probability = sigmoid(scale * logit + bias), per label in the order of `LABELS`; `fitted`: those with enough positives."""
 
     scale: tuple[float, ...]
     bias: tuple[float, ...]

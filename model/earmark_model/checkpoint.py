@@ -65,7 +65,8 @@ def describe_environment() -> dict[str, Any]:
             versions[name] = version(name)
         except PackageNotFoundError:
             versions[name] = "absent"
-    return {"commit": _git("rev-parse", "HEAD"), "uncommitted": bool(_git("status", "--porcelain")), "python": platform.python_version(), **versions}
+    uncommitted = bool(_git("status", "--porcelain"))
+    return {"commit": _git("rev-parse", "HEAD"), "uncommitted": uncommitted, "python": platform.python_version(), **versions}
 
 
 def write_config(run: Path, config: dict[str, Any]) -> None:

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
-from earmark_edge.scorer import Scorer
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from earmark_edge.scorer import Scorer
 from earmark_model.calibration import Calibration
 from earmark_model.contract import CARD_FILE, GRAPH_FILE, LABELS, SENSITIVE, SPEC_FILE, BundleSpec, Threshold, sha256_file
 from earmark_model.network import TIME_STRIDE, ContextBlock, ResidualBlock, Tagger

@@ -167,7 +167,9 @@ class Trainer:
         return total / max(step, 1)
 
     def _step(self, batch: Batch) -> float:
-        audio, target, weight, teacher = (part.to(self.device, non_blocking=True) for part in (batch.audio, batch.target, batch.weight, batch.teacher))
+        audio, target, weight, teacher = (
+            part.to(self.device, non_blocking=True) for part in (batch.audio, batch.target, batch.weight, batch.teacher)
+        )
         with torch.no_grad():
             # Small pieces stay in the processor's cache: four times as fast as the whole batch at once.
             log_mel = torch.cat([self.tagger.frontend(piece) for piece in audio.split(4 if self.device.type == "cpu" else len(audio))])
@@ -207,7 +209,9 @@ class Trainer:
             **{f"ap_{label}": each.average_precision for label, each in figures.labels.items()},
         }
         _append(self.run / LOG, row)
-        logger.info("epoch %d: %s", self.progression.epoch, ", ".join(f"{key} {_short(value)}" for key, value in row.items() if key != "epoch"))
+        logger.info(
+            "epoch %d: %s", self.progression.epoch, ", ".join(f"{key} {_short(value)}" for key, value in row.items() if key != "epoch")
+        )
         self._save(LAST)
         if better:
             self._save(BEST)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from earmark_model.frontend import FrontendSpec
 from numpy.typing import NDArray
+
+from earmark_model.frontend import FrontendSpec
 
 
 def power(audio: NDArray[np.floating], spec: FrontendSpec) -> NDArray[np.float64]:

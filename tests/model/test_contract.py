@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from earmark_model.contract import LABELS, SENSITIVE, BundleError, BundleFileNotFoundError, BundleSpec, Guarantee, Threshold, read_bundle
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+
 from earmark_edge.scorer import Scorer
 from earmark_model.calibration import Calibration
 from earmark_model.contract import LABELS, Threshold, read_bundle

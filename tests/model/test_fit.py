@@ -10,12 +10,13 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
+
 from earmark_model.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
 from earmark_model.contract import LABELS
 from earmark_model.fit import TrainConfig, Trainer, load_tagger
 from earmark_model.metrics import Figures, measure
 from earmark_model.network import NetworkSpec, Tagger
-from torch import Tensor
 
 SCREAM, OTHER = LABELS.index("scream"), LABELS.index("other")
 SMALL = TrainConfig(
@@ -168,7 +169,16 @@ def test_a_full_disk_loses_no_earlier_checkpoint(tmp_path: Path, monkeypatch: py
 
 
 @pytest.mark.parametrize(
-    "change", [{"epochs": 0}, {"minutes": 0.0}, {"minutes": float("inf")}, {"warmup": 1.0}, {"ema_decay": 1.0}, {"seed": -1}, {"teacher_weight": -1.0}]
+    "change",
+    [
+        {"epochs": 0},
+        {"minutes": 0.0},
+        {"minutes": float("inf")},
+        {"warmup": 1.0},
+        {"ema_decay": 1.0},
+        {"seed": -1},
+        {"teacher_weight": -1.0},
+    ],
 )
 def test_an_impossible_configuration_is_refused(change: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(change))):

@@ -6,12 +6,12 @@ import librosa
 import numpy as np
 import pytest
 import torch
-from earmark_data.torchaudio_transforms import MelSpectrogram
-from earmark_model.frontend import FrontendSpec, LogMel, mel_filterbank
 from hypothesis import given
 from hypothesis import strategies as st
-
 from tests.model import oracle
+
+from earmark_data.torchaudio_transforms import MelSpectrogram
+from earmark_model.frontend import FrontendSpec, LogMel, mel_filterbank
 
 SPEC = FrontendSpec()
 RNG = np.random.default_rng(7)
@@ -77,7 +77,9 @@ def test_mel_power_equals_librosa(log_mel: LogMel, name: str) -> None:
 def test_mel_power_equals_torchaudio(log_mel: LogMel, name: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torchaudio announces its maintenance phase
-        theirs = MelSpectrogram(16_000, n_fft=512, win_length=400, hop_length=160, f_min=SPEC.min_hz, f_max=SPEC.max_hz, n_mels=64, center=False)
+        theirs = MelSpectrogram(
+            16_000, n_fft=512, win_length=400, hop_length=160, f_min=SPEC.min_hz, f_max=SPEC.max_hz, n_mels=64, center=False
+        )
     expected = theirs(torch.from_numpy(np.pad(SIGNALS[name], 56).astype(np.float32))).numpy()
     np.testing.assert_allclose(our_power(log_mel, SIGNALS[name]), expected, atol=TORCHAUDIO_TOLERANCE * loudest(SIGNALS[name]), rtol=0)
 

@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from earmark_model.calibration import Calibration, calibrate, expected_calibration_error, working_thresholds
 from earmark_model.contract import LABELS
 from earmark_model.metrics import measure, recall_at_false_positives, recall_at_rate, threshold_at_false_positives
-from hypothesis import given
-from hypothesis import strategies as st
 
 RNG = np.random.default_rng(3)
 SCREAM, CRY, SPEECH, OTHER = (LABELS.index(label) for label in ("scream", "cry", "speech", "other"))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from earmark_model.contract import LABELS
 from earmark_model.frontend import FrontendSpec
 from earmark_model.network import Network, NetworkSpec, Tagger, parameters
@@ -47,7 +48,17 @@ def test_clips_of_a_batch_do_not_hear_each_other(tagger: Tagger) -> None:
     torch.testing.assert_close(together, alone, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("change", [{"channels": (8, 8, 8)}, {"channels": (0, 8, 8, 8)}, {"channels": (4, 8, 8, 8)}, {"dropout": 1.0}, {"sharpness": 0.0}, {"context": -1}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"channels": (8, 8, 8)},
+        {"channels": (0, 8, 8, 8)},
+        {"channels": (4, 8, 8, 8)},
+        {"dropout": 1.0},
+        {"sharpness": 0.0},
+        {"context": -1},
+    ],
+)
 def test_an_impossible_size_is_refused(change: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"channels|dropout"):
         NetworkSpec(**change)
