@@ -130,7 +130,7 @@ def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
     """`path` as an open sound file, after the checks that need no decoding; every failure is an `AudioError`."""
     _check_container(path)
     try:
-        sound = soundfile.SoundFile(str(path))
+        sound = soundfile.SoundFile(os.fsencode(path))
     except soundfile.LibsndfileError as error:
         msg = f"{path}: not audio that can be decoded ({_cause(error)}); expected wav, flac, ogg, opus or mp3"
         raise AudioError(msg) from error

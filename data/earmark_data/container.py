@@ -40,6 +40,10 @@ def _wav(file: BinaryIO, size: int) -> str | None:
         if name == b"ds64" and len(sizes := file.read(16)) == 16:  # noqa: PLR2004 - the file's and the data chunk's lengths, eight bytes each
             long_size = struct.unpack("<QQ", sizes)[1]
             file.seek(length - 16, os.SEEK_CUR)
+        elif name == b"fmt " and len(form := file.read(4)) == 4:  # noqa: PLR2004 - format and number of channels, two bytes each
+            if form[2:] == b"\0\0":
+                return "a header with zero channels"
+            file.seek(length - 4, os.SEEK_CUR)
         elif name == b"data":
             promised = long_size if length == _UNKNOWN_SIZE else length
             present = size - file.tell()

@@ -284,13 +284,14 @@ def test_a_sample_that_is_not_finite_is_an_error_that_names_the_second(tmp_path,
     assert error_of(tmp_path / "in.wav").endswith("not a finite number at 7.500 s")
 
 
-def test_zero_channels_are_named(tmp_path):
+@pytest.mark.parametrize("subtype", ["PCM_16", "FLOAT"])
+def test_zero_channels_are_named(tmp_path, subtype):
     path = tmp_path / "in.wav"
-    soundfile.write(path, tone(440, 16_000), 16_000, subtype="PCM_16")
+    soundfile.write(path, tone(440, 16_000), 16_000, subtype=subtype)
     header = bytearray(path.read_bytes())
     header[22:24] = b"\0\0"
     path.write_bytes(header)
-    assert "hannel count is zero" in error_of(path)
+    assert error_of(path) == "a header with zero channels"
 
 
 def test_a_damaged_flac_frame_is_an_error_that_says_where(tmp_path):
@@ -335,6 +336,13 @@ def test_a_file_without_permission_is_named(tmp_path):
 def test_a_name_that_no_file_can_have_is_an_error():
     with pytest.raises(AudioError, match="cannot be read"):
         read_audio("a\0b.wav")
+
+
+def test_a_name_that_is_not_utf_8_is_read(tmp_path):
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff\xfe.wav"))
+    soundfile.write(tmp_path / "in.wav", tone(440, 16_000), 16_000)
+    (tmp_path / "in.wav").rename(path)
+    assert len(read_audio(path)) == 16_000
 
 
 def test_folders_give_their_audio_sorted_and_files_stay_as_named(tmp_path):

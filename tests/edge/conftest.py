@@ -1,12 +1,13 @@
 """A small honest bundle: a graph that measures tones. Each label listens to one frequency, so that a test can write what is heard."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from tests.edge.review_double import ReviewDouble, serving
 
 from earmark_edge.scorer import Scorer
 from earmark_model.contract import GRAPH_FILE, LABELS, SPEC_FILE, BundleSpec, Guarantee, Threshold, sha256_file
@@ -106,3 +107,9 @@ def play_fixture() -> Callable[..., np.ndarray]:
 @pytest.fixture(scope="session", name="write_bundle")
 def write_bundle_fixture() -> Callable[..., Path]:
     return write_bundle
+
+
+@pytest.fixture
+def service() -> Iterator[ReviewDouble]:
+    with serving() as double:
+        yield double

@@ -1,0 +1,76 @@
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from earmark_edge import settings as settings_module
+from earmark_edge.decide import DecideConfig
+from earmark_edge.settings import EdgeSettings, SettingsError, default_bundle
+
+
+def test_an_empty_environment_gives_the_defaults():
+    assert EdgeSettings.from_environment({"PATH": "/bin", "EARMARK_BUNDLE": "", "EARMARK_THREADS": ""}) == EdgeSettings()
+
+
+def test_every_variable_reaches_its_setting():
+    settings = EdgeSettings.from_environment(
+        {"EARMARK_BUNDLE": "/b", "EARMARK_THREADS": "3", "EARMARK_DEVICE_TOKEN": "t0ken", "EARMARK_CONSENT_ID": "c-1"}
+    )
+    assert (settings.bundle, settings.threads, settings.device_token, settings.consent_id) == (Path("/b"), 3, "t0ken", "c-1")
+
+
+GIVEN = {
+    "hysteresis_ratio": ("0.7", 0.7),
+    "margin_s": ("0.3", 0.3),
+    "min_event_s": ("2", 2.0),
+    "max_event_s": ("30", 30.0),
+    "merge_gap_s": ("4", 4.0),
+    "speech_cut_s": ("0.25", 0.25),
+    "route_also": ("shout, laughter", ("shout", "laughter")),
+}
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(DecideConfig)])
+def test_every_knob_of_deciding_can_be_set_and_alone(name):
+    text, value = GIVEN[name]
+    decide = EdgeSettings.from_environment({f"EARMARK_{name.upper()}": text}).decide
+    assert decide == DecideConfig(**{name: value})
+    assert decide != DecideConfig()
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("EARMARK_THREADS", "0"),
+        ("EARMARK_THREADS", "many"),
+        ("EARMARK_THREADS", "99999"),
+        ("EARMARK_MARGIN_S", "wide"),
+        ("EARMARK_MARGIN_S", "nan"),
+        ("EARMARK_MARGIN_S", "-1"),
+        ("EARMARK_HYSTERESIS_RATIO", "2"),
+    ],
+)
+def test_a_variable_of_another_form_is_an_error_that_names_it(name, text):
+    with pytest.raises(SettingsError) as error:
+        EdgeSettings.from_environment({name: text})
+    assert name.removeprefix("EARMARK_").lower() in str(error.value).lower()
+
+
+@pytest.mark.parametrize("token", ["two words", "line\nend", "naïve"])
+def test_a_token_that_no_header_can_carry_is_refused_and_never_shown(token):
+    with pytest.raises(SettingsError, match="EARMARK_DEVICE_TOKEN") as error:
+        EdgeSettings.from_environment({"EARMARK_DEVICE_TOKEN": token})
+    assert token not in str(error.value)
+
+
+def test_the_token_is_not_in_the_text_of_the_settings():
+    assert "s3cret" not in repr(EdgeSettings(device_token="s3cret"))
+
+
+def test_the_installed_bundle_comes_before_the_source_tree(tmp_path, monkeypatch):
+    package = tmp_path / "infer" / "earmark_edge"
+    package.mkdir(parents=True)
+    monkeypatch.setattr(settings_module, "__file__", str(package / "settings.py"))
+    assert default_bundle() == tmp_path / "model" / "bundles" / "earmark"
+    (package / "bundles" / "earmark").mkdir(parents=True)
+    assert default_bundle() == package / "bundles" / "earmark"

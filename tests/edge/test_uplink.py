@@ -1,0 +1,218 @@
+import random
+from datetime import UTC, datetime
+
+import pytest
+from tests.edge.review_double import TOKEN, Answer, dropped, problem
+
+from earmark_edge.detector import Detector
+from earmark_edge.event import Receipt
+from earmark_edge.outbox import Origin, Parcel, pack
+from earmark_edge.uplink import AddressError, Backoff, Uplink, UplinkDownError, UplinkError, checked_address
+
+NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def parcel(scorer, play) -> Parcel:
+    detector = Detector(scorer)
+    detector.feed(play(("scream", 3)))
+    (detection,) = detector.flush().detections
+    return pack(detection, 0, Origin("boot", NOW, 60.0, "consent-7"), detector.rules)
+
+
+@pytest.fixture
+def waits():
+    return []
+
+
+@pytest.fixture
+def uplink(service, waits):
+    with Uplink(service.url, TOKEN, sleep=waits.append, rng=random.Random(0), now=lambda: NOW, timeout_s=5) as uplink:
+        yield uplink
+
+
+def said(uplink, parcel, error=UplinkError):
+    with pytest.raises(error) as raised:
+        uplink.deliver(parcel)
+    text = str(raised.value)
+    assert "\n" not in text
+    assert TOKEN not in text
+    return text
+
+
+def test_a_parcel_arrives_whole_event_first(uplink, service, parcel, waits):
+    receipt = uplink.deliver(parcel)
+    assert receipt.tiers_held == (0, 3)
+    assert receipt.tiers_missing == ()
+    assert service.events == {parcel.event.event_id: parcel.event.to_bytes()}
+    assert service.clips == {parcel.event.event_id: dict(parcel.payloads)}
+    paths = [(request.method, request.path) for request in service.heard]
+    here = f"/api/v1/events/{parcel.event.event_id}/clips"
+    assert paths == [("POST", "/api/v1/events"), ("PUT", f"{here}/0"), ("PUT", f"{here}/3")]
+    assert service.heard[0].headers["Content-Type"] == "application/json"
+    assert waits == []
+
+
+def test_sending_again_sends_no_clip_again(uplink, service, parcel):
+    first = uplink.deliver(parcel)
+    service.heard.clear()
+    assert uplink.deliver(parcel).tiers_held == first.tiers_held
+    assert [request.method for request in service.heard] == ["POST"]
+
+
+def test_only_the_tiers_that_the_service_misses_are_sent(uplink, service, parcel):
+    service.fail(Answer(500))
+    uplink.deliver(parcel)
+    del service.clips[parcel.event.event_id][3]
+    service.heard.clear()
+    uplink.deliver(parcel)
+    assert [request.path.rpartition("/")[2] for request in service.heard] == ["events", "3"]
+
+
+@pytest.mark.parametrize(
+    "fault", [Answer(500), Answer(503), Answer(429), Answer(408), dropped], ids=["500", "503", "429", "408", "dropped"]
+)
+@pytest.mark.parametrize("position", [0, 1, 2])
+def test_what_passes_is_tried_again_at_any_request(uplink, service, parcel, waits, fault, position):
+    oks = [service.work] * position
+    service.fail(*oks, fault, fault)
+    assert uplink.deliver(parcel).tiers_missing == ()
+    assert len(waits) == 2
+    assert len(service.heard) == 5
+
+
+def test_waits_have_full_jitter_below_a_doubling_bound(uplink, service, parcel, waits):
+    service.fail(*[Answer(503)] * 4)
+    uplink.deliver(parcel)
+    assert all(0 <= wait <= 0.5 * 2**failure for failure, wait in enumerate(waits))
+    assert len(set(waits)) == 4
+    backoff, rng = Backoff(first_s=1.0, most_s=4.0), random.Random(1)
+    drawn = [backoff.wait_s(9, rng, None) for _ in range(200)]
+    assert max(drawn) <= 4.0
+    assert min(drawn) < 0.5
+    assert max(drawn) > 3.5
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [("7", 7.0), ("Sat, 31 Jan 2026 12:00:09 GMT", 9.0), ("86400", 30.0), ("Sat, 31 Jan 2026 11:00:00 GMT", 0.0)],
+)
+def test_retry_after_is_honoured_up_to_a_bound(uplink, service, parcel, waits, header, expected):
+    service.fail(problem(429, "Slow down", **{"Retry-After": header}))
+    uplink.deliver(parcel)
+    assert waits == [expected]
+
+
+@pytest.mark.parametrize("header", ["soon", "²", "-5"])
+def test_a_retry_after_that_says_nothing_is_passed_over(uplink, service, parcel, waits, header):
+    service.fail(Answer(429, headers=(("Retry-After", header.encode("utf-8").decode("latin-1")),)))
+    uplink.deliver(parcel)
+    assert len(waits) == 1
+    assert 0 <= waits[0] <= 0.5
+
+
+def test_the_service_is_given_up_after_a_bounded_number_of_attempts(uplink, service, parcel, waits):
+    service.fail(*[problem(503, "Full", "the audit store is down")] * 5)
+    text = said(uplink, parcel, UplinkDownError)
+    assert "503, Full: the audit store is down" in text
+    assert "5 attempts" in text
+    assert len(service.heard) == 5
+    assert len(waits) == 4
+
+
+def test_a_service_that_is_not_there_is_down(parcel, service, waits):
+    service.fail(*[dropped] * 5)
+    with Uplink(service.url, TOKEN, sleep=waits.append) as uplink:
+        assert "5 attempts" in said(uplink, parcel, UplinkDownError)
+    with Uplink("http://127.0.0.1:9", TOKEN, sleep=waits.append, backoff=Backoff(attempts=2)) as uplink:
+        assert "POST http://127.0.0.1:9/api/v1/events: " in said(uplink, parcel, UplinkDownError)
+
+
+def test_a_conflict_is_told_with_its_title_and_detail_and_not_tried_again(uplink, service, parcel, waits):
+    service.events[parcel.event.event_id] = b"something else"
+    text = said(uplink, parcel)
+    assert "answered 409, Event differs: another event has this identifier" in text
+    assert len(service.heard) == 1
+    assert waits == []
+
+
+def test_a_refusal_of_one_event_is_not_a_refusal_of_all(uplink, service, parcel):
+    service.fail(problem(422, "No such consent"))
+    with pytest.raises(UplinkError) as error:
+        uplink.deliver(parcel)
+    assert not isinstance(error.value, UplinkDownError)
+
+
+def test_a_device_that_is_not_known_is_told_at_once_without_its_token(service, parcel, waits):
+    with Uplink(service.url, "wrong-token", sleep=waits.append) as uplink:
+        text = said(uplink, parcel, UplinkDownError)
+    assert "401, Unknown device" in text
+    assert "wrong-token" not in text
+    assert waits == []
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>hello</html>", b"[]", b'{"event_id": "x"}', b"\xff\xfe"])
+def test_an_answer_that_is_no_receipt_is_no_delivery(uplink, service, parcel, body):
+    service.fail(Answer(200, body))
+    assert "no receipt" in said(uplink, parcel)
+
+
+@pytest.mark.parametrize("fields", [{"event_id": "another"}, {"event_sha256": "0" * 64}])
+def test_a_receipt_for_another_event_is_no_delivery(uplink, service, parcel, fields):
+    event = parcel.event
+    values = {"event_id": event.event_id, "event_sha256": "1" * 64, "received_at": "now", "tiers_held": (), "tiers_missing": ()}
+    service.fail(Answer(201, Receipt(**{**values, **fields}).to_bytes()))
+    assert "another event" in said(uplink, parcel)
+
+
+def test_a_service_that_never_holds_a_tier_has_not_taken_delivery(uplink, service, parcel):
+    forgetful = [service.work, lambda _: service.receipt(parcel.event.event_id, 201), lambda _: service.receipt(parcel.event.event_id, 201)]
+    service.fail(*forgetful)
+    assert "still misses tiers [0, 3]" in said(uplink, parcel)
+
+
+def test_a_redirect_is_not_followed_because_the_token_and_the_audio_would_go_along(uplink, service, parcel):
+    service.fail(Answer(307, headers=(("Location", "http://127.0.0.1:9/elsewhere"),)))
+    assert "answered 307" in said(uplink, parcel)
+    assert len(service.heard) == 1
+
+
+@pytest.mark.parametrize("body", [b'{"title": "a\\u001b[31m\\nb"}', b"[1]", b'{"title": 7}', b"[" * 100_000])
+def test_whatever_a_refusal_says_is_one_printable_line(uplink, service, parcel, body):
+    service.fail(Answer(400, body))
+    text = said(uplink, parcel)
+    assert "answered 400" in text
+    assert text.isprintable()
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:8000", "http://localhost", "http://[::1]:80/", "https://review.example.org/base/"])
+def test_https_and_loopback_are_fit_for_audio(url):
+    assert checked_address(url) == url.rstrip("/")
+
+
+@pytest.mark.parametrize("url", ["http://review.example.org", "http://10.0.0.1:8000", "http://127.0.0.1.example.org", "http://[fe80::1]"])
+def test_plain_http_to_another_machine_is_refused(url):
+    with pytest.raises(AddressError, match="in the clear"):
+        checked_address(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "review.example.org", "ftp://x", "https://", "https://u:p@x", "https://x/?a=1", "https://x/#a", "http://[::1", "https://x:99999"],
+)
+def test_what_is_no_address_of_a_service_is_refused(url):
+    with pytest.raises(AddressError):
+        Uplink(url, TOKEN)
+
+
+def test_a_proxy_from_the_environment_never_sees_what_is_meant_for_this_machine(service, parcel, monkeypatch):
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    with Uplink(service.url, TOKEN, backoff=Backoff(attempts=1)) as uplink:
+        assert uplink.deliver(parcel).tiers_missing == ()
+
+
+@pytest.mark.parametrize("change", [{"attempts": 0}, {"first_s": 0.0}, {"first_s": 5.0, "most_s": 1.0}])
+def test_every_invariant_of_the_backoff_fires(change):
+    with pytest.raises(ValueError, match="backoff"):
+        Backoff(**change)
