@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -41,6 +41,8 @@ def main(
     Ctrl-C keeps the work; the same command with --resume goes on. Afterwards: `earmark model export runs/first --out my-bundle`.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[RichHandler(show_path=False)])
+    for stop in (signal.SIGINT, signal.SIGTERM):  # a service manager's stop keeps the work as Ctrl-C does
+        signal.signal(stop, signal.default_int_handler)
     try:
         inputs = TrainingInputs(corpus, out, device, tuple(licence or ()), tuple(leave_out or ()), teachers, workers)
         config = TrainConfig(seed=seed, epochs=epochs, minutes=minutes, examples_per_epoch=examples_per_epoch)
@@ -53,10 +55,8 @@ def main(
     except (ValueError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
         raise typer.Exit(1) from None
-    summary = asdict(progression)
-    sys.stdout.write(
-        f"done: {summary['epoch']} epochs, {summary['seconds'] / 60:.1f} minutes, best selection {summary['best']:.3f}, in {out}\n"
-    )
+    minutes_spent = progression.seconds / 60
+    sys.stdout.write(f"done: {progression.epoch} epochs, {minutes_spent:.1f} minutes, best selection {progression.best:.3f}, in {out}\n")
 
 
 if __name__ == "__main__":

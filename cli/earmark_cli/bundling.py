@@ -103,7 +103,8 @@ Every flagged event says so: its reason is `routed_unverified`.
 
 ## Training data
 
-{len(train):,} clips, {sum(row.duration_s for row in train) / 3600:.1f} hours; recordings of these collections, none of which is in the repository.
+{len(train):,} clips, {sum(row.duration_s for row in train) / 3600:.1f} hours; recordings of these collections.
+None of the recordings is in the repository.
 Soft labels: the scores of YAMNet and EfficientAT mn04_as on the same clips{"" if config["teachers"] else " were not used"}.
 
 | source | licence tier | clips | minutes |

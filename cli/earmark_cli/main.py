@@ -59,3 +59,7 @@ def _add_hint(app: typer.Typer, name: str, extra: str) -> None:
     def hint() -> None:
         sys.stderr.write(f"earmark {name} is not installed; get it with: pip install 'earmark[{extra.split(' or ', maxsplit=1)[0]}]'\n")
         raise typer.Exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -32,8 +32,8 @@ def export(
         sys.stderr.write(f"error: {error}\n")
         raise typer.Exit(1) from None
     sys.stdout.write(
-        f"{out}: torch and onnxruntime agree on {report.inputs} inputs of {report.lengths} lengths "
-        f"(largest difference: clips {report.clip_difference:.1e}, frames {report.frame_difference:.1e}; allowed {bundling.TOLERANCE:.0e})\n"
+        f"{out}: torch and onnxruntime agree on {report.inputs} inputs of {report.lengths} lengths; largest difference: "
+        f"clips {report.clip_difference:.1e}, frames {report.frame_difference:.1e}, allowed {bundling.TOLERANCE:.0e}\n"
     )
 
 

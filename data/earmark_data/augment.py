@@ -26,7 +26,8 @@ def rms(audio: Audio) -> float:
 
 def gain(audio: Audio, level_db: float) -> Audio:
     """Scale by `level_db` decibels, and clip at full scale as a converter does."""
-    return np.clip(audio * np.float32(10 ** (level_db / 20)), -1.0, 1.0)
+    louder: Audio = np.clip(audio * np.float32(10 ** (level_db / 20)), -1.0, 1.0)
+    return louder
 
 
 def mix_at_snr(signal: Audio, noise: Audio, snr_db: float) -> Audio:

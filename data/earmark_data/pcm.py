@@ -52,7 +52,7 @@ class PcmStore:
         position = self.rows[row]
         first, last = int(self.offsets[position]) + start, int(self.offsets[position + 1])
         stop = last if samples is None else min(last, first + samples)
-        return self.samples[first:stop].astype(np.float32) / FULL_SCALE
+        return self.samples[first:stop].astype(np.float32) / np.float32(FULL_SCALE)
 
 
 def _decode(path: Path) -> NDArray[np.int16]:

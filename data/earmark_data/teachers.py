@@ -84,12 +84,14 @@ class Teachers:
     def scores(self, row: int, start_s: float, stop_s: float) -> NDArray[np.float32]:
         """Largest score of every tagger's every label over a span of a clip, `[labels]`."""
         parts = [teacher.scores[teacher.windows(row, start_s, stop_s)] for teacher in self.teachers]
-        return np.concatenate([part.max(0, initial=0) for part in parts]).astype(np.float32)
+        joined: NDArray[np.float32] = np.concatenate([part.max(0, initial=0) for part in parts]).astype(np.float32)
+        return joined
 
     def soft_target(self, row: int, start_s: float, stop_s: float) -> NDArray[np.float32]:
         """The model's labels as the taggers hear them over a span, the mean over taggers, `[len(LABELS)]`; `other` is 0."""
         parts = [teacher.soft[teacher.windows(row, start_s, stop_s)].max(0, initial=0) for teacher in self.teachers]
-        return np.mean(parts, 0, dtype=np.float32)
+        mean: NDArray[np.float32] = np.mean(parts, 0, dtype=np.float32)
+        return mean
 
 
 def _soft(labels: Sequence[str], scores: NDArray[np.float16]) -> NDArray[np.float32]:

@@ -25,7 +25,8 @@ class Calibration:
 
     def __call__(self, logits: NDArray[np.floating]) -> NDArray[np.float64]:
         """`[..., labels]` to the same, in [0, 1]."""
-        return 1 / (1 + np.exp(-(np.asarray(self.scale) * logits + np.asarray(self.bias))))
+        scores: NDArray[np.float64] = 1 / (1 + np.exp(-(np.asarray(self.scale) * logits + np.asarray(self.bias))))
+        return scores
 
 
 def calibrate(logits: NDArray[np.floating], labels: NDArray[np.int64]) -> Calibration:

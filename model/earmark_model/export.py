@@ -47,7 +47,7 @@ class ParityReport:
 
 
 class CalibratedTagger(nn.Module):
-    """What is exported: audio `[batch, samples]` to calibrated `clip_scores` `[batch, labels]` and `frame_scores` `[batch, frames, labels]`."""
+    """What is exported: audio `[batch, samples]` to calibrated clip `[batch, labels]` and frame scores `[batch, frames, labels]`."""
 
     scale: Tensor
     bias: Tensor
@@ -177,7 +177,9 @@ def _fuse_pairs(layers: nn.Module) -> nn.Sequential:
     kept: list[nn.Module] = []
     for layer in layers:
         if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
-            kept[-1] = fuse_conv_bn_eval(kept[-1], layer)
+            before = kept[-1]
+            assert isinstance(before, nn.Conv1d | nn.Conv2d)
+            kept[-1] = fuse_conv_bn_eval(before, layer)
         else:
             kept.append(layer)
     return nn.Sequential(*kept)

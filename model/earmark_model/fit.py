@@ -24,6 +24,8 @@ from earmark_model.metrics import Figures
 from earmark_model.network import NetworkSpec, Tagger
 
 LOG = "log.csv"
+_CACHED_CLIPS = 4
+"""The front end runs on this many clips at once: they stay in a processor's cache, and go four times as fast as a whole batch."""
 logger = logging.getLogger(__name__)
 
 
@@ -167,12 +169,11 @@ class Trainer:
         return total / max(step, 1)
 
     def _step(self, batch: Batch) -> float:
-        audio, target, weight, teacher = (
-            part.to(self.device, non_blocking=True) for part in (batch.audio, batch.target, batch.weight, batch.teacher)
-        )
+        parts = (batch.audio, batch.target, batch.weight, batch.teacher)
+        audio, target, weight, teacher = (part.to(self.device, non_blocking=True) for part in parts)
         with torch.no_grad():
-            # Small pieces stay in the processor's cache: four times as fast as the whole batch at once.
-            log_mel = torch.cat([self.tagger.frontend(piece) for piece in audio.split(4 if self.device.type == "cpu" else len(audio))])
+            piece = _CACHED_CLIPS if self.device.type == "cpu" else len(audio)
+            log_mel = torch.cat([self.tagger.frontend(audio[first : first + piece]) for first in range(0, len(audio), piece)])
             if self.augment is not None:
                 log_mel = self.augment(log_mel)
         with self._autocast():
@@ -181,7 +182,7 @@ class Trainer:
         if teacher.shape[1]:
             loss = loss + self.config.teacher_weight * binary_cross_entropy_with_logits(logits.teacher.float(), teacher)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward([loss])
         nn.utils.clip_grad_norm_(self.tagger.parameters(), 5.0)
         self.optimizer.step()
         self.averaged.update_parameters(self.tagger)
@@ -209,9 +210,8 @@ class Trainer:
             **{f"ap_{label}": each.average_precision for label, each in figures.labels.items()},
         }
         _append(self.run / LOG, row)
-        logger.info(
-            "epoch %d: %s", self.progression.epoch, ", ".join(f"{key} {_short(value)}" for key, value in row.items() if key != "epoch")
-        )
+        shown = ", ".join(f"{key} {_short(value)}" for key, value in row.items() if key != "epoch")
+        logger.info("epoch %d: %s", self.progression.epoch, shown)
         self._save(LAST)
         if better:
             self._save(BEST)

@@ -8,7 +8,6 @@ and the twiddle factors are fixed weights, so the exported graph holds a convolu
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 import torch
@@ -81,7 +80,8 @@ def mel_filterbank(spec: FrontendSpec) -> NDArray[np.float64]:
     bins_hz = np.arange(spec.dft_points // 2 + 1) * spec.sample_rate_hz / spec.dft_points
     rising = (bins_hz - corners_hz[:-2, None]) / (corners_hz[1:-1] - corners_hz[:-2])[:, None]
     falling = (corners_hz[2:, None] - bins_hz) / (corners_hz[2:] - corners_hz[1:-1])[:, None]
-    return np.maximum(0.0, np.minimum(rising, falling))
+    triangles: NDArray[np.float64] = np.maximum(0.0, np.minimum(rising, falling))
+    return triangles
 
 
 def _first_stage(spec: FrontendSpec) -> NDArray[np.float64]:
@@ -110,7 +110,8 @@ def _mel_rows(spec: FrontendSpec) -> NDArray[np.float64]:
     bins = np.arange(KEPT)[:, None] + COARSE * np.arange(PHASES)[None, :]  # k = k1 + 32 k2
     bins = np.minimum(bins, spec.dft_points - bins).ravel()  # power of a real signal is symmetric
     seen = np.bincount(bins, minlength=spec.dft_points // 2 + 1)
-    return mel_filterbank(spec)[:, bins] / seen[bins]
+    rows: NDArray[np.float64] = mel_filterbank(spec)[:, bins] / seen[bins]
+    return rows
 
 
 class LogMel(nn.Module):
@@ -140,4 +141,4 @@ class LogMel(nn.Module):
     def forward(self, audio: Tensor) -> Tensor:
         """See the class."""
         log_mel = torch.log(self.power(audio) + self.spec.log_floor)
-        return cast("Tensor", (log_mel - self.spec.mean) / self.spec.std)
+        return (log_mel - self.spec.mean) / self.spec.std

@@ -70,7 +70,8 @@ def recall_at_rate(scores: Scores, positive: Flags, rate: float) -> float | None
 
 def triage_score(scores: Scores) -> Scores:
     """The largest sensitive score of each clip, from `[clips, labels]`."""
-    return scores[:, [LABELS.index(label) for label in SENSITIVE]].max(1)
+    largest: Scores = scores[:, [LABELS.index(label) for label in SENSITIVE]].max(1)
+    return largest
 
 
 def label_figures(scores: Scores, positive: Flags) -> LabelFigures:
