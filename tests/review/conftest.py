@@ -1,0 +1,281 @@
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import io
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+import soundfile
+from argon2 import PasswordHasher
+from fastapi import FastAPI
+
+from earmark_edge.event import ClipObject, Event, Receipt, ScoreTrack
+from earmark_model.contract import LABELS, Reason
+from earmark_review import audit
+from earmark_review.accounts import Role
+from earmark_review.service import Service, open_service
+from earmark_review.settings import ReviewSettings
+from earmark_review.store.database import Database
+from earmark_review.web.app import create_app
+
+BASE_URL = "http://review.test"
+PASSWORD = "long enough for a test"
+RATE_HZ = 16_000
+
+
+class Clock:
+    """A clock that moves when it is told to."""
+
+    def __init__(self) -> None:
+        self.at = datetime(2026, 3, 1, 20, 0, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.at
+
+    def advance(self, seconds: float) -> None:
+        self.at += timedelta(seconds=seconds)
+
+
+def tone_bytes(seconds: float = 1.0, frequency_hz: float = 1000.0, kind: str = "FLAC") -> bytes:
+    times = np.arange(round(seconds * RATE_HZ)) / RATE_HZ
+    stream = io.BytesIO()
+    soundfile.write(stream, 0.5 * np.sin(2 * np.pi * frequency_hz * times), RATE_HZ, format=kind, subtype="PCM_16")
+    return stream.getvalue()
+
+
+def track_for(label: str, seconds: float = 1.0, start_s: float = 10.0) -> ScoreTrack:
+    hops = round(seconds / 0.1)
+    scores = {name: tuple(0.9 if name == label and 2 <= i < 6 else 0.1 for i in range(hops)) for name in LABELS}
+    return ScoreTrack(start_s, 0.1, scores, {label: 0.6})
+
+
+@dataclass(frozen=True)
+class Sending:
+    """An event and the bytes of its objects, by tier."""
+
+    event: Event
+    objects: dict[int, bytes] = field(default_factory=dict)
+
+    @property
+    def payload(self) -> bytes:
+        return self.event.to_bytes()
+
+
+def sending(event_id: str = "event-1", label: str = "scream", reason: Reason = Reason.ABOVE_THRESHOLD, **changes: object) -> Sending:
+    objects = {0: track_for(label).to_bytes(), 3: tone_bytes()}
+    clips = (ClipObject.of(0, "application/json", objects[0]), ClipObject.of(3, "audio/flac", objects[3]))
+    scores = dict.fromkeys(LABELS, 0.1) | {label: 0.9}
+    event = Event(
+        event_id=event_id,
+        boot_id="boot-1",
+        seq=7,
+        onset_s=10.2,
+        offset_s=10.6,
+        wall_time="2026-03-01T19:58:00+00:00",
+        wall_uncertainty_s=0.5,
+        label=label,
+        peak_score=0.9,
+        threshold=0.6,
+        reason=reason,
+        scores=scores,
+        model_sha256="a" * 64,
+        config_sha256="b" * 64,
+        calibration_sha256=None,
+        consent_id="consent-1",
+        clips=clips,
+    )
+    return Sending(replace(event, **changes), objects)
+
+
+def digest_field(payload: bytes) -> str:
+    return f"sha-256=:{base64.b64encode(hashlib.sha256(payload).digest()).decode()}:"
+
+
+class InProcess(httpx.BaseTransport):
+    """Answers requests from the application itself, each in an event loop of its own, so that threads may share a client."""
+
+    def __init__(self, app: FastAPI, address: str) -> None:
+        self._asgi = httpx.ASGITransport(app, raise_app_exceptions=False, client=(address, 50_000))
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        return asyncio.run(self._answer(request))
+
+    async def _answer(self, request: httpx.Request) -> httpx.Response:
+        answer = await self._asgi.handle_async_request(request)
+        return httpx.Response(answer.status_code, headers=answer.headers, content=await answer.aread())
+
+
+def client_of(app: FastAPI, address: str = "192.0.2.1", **headers: str) -> httpx.Client:
+    return httpx.Client(transport=InProcess(app, address), base_url=BASE_URL, headers=headers)
+
+
+class Sender:
+    """A device at the wire."""
+
+    def __init__(self, app: FastAPI, token: str) -> None:
+        self.client = client_of(app, authorization=f"Bearer {token}")
+
+    def post(self, payload: bytes, **headers: str) -> httpx.Response:
+        return self.client.post("/api/v1/events", content=payload, headers={"content-type": "application/json", **headers})
+
+    def put(self, event_id: str, tier: int, payload: bytes, **headers: str) -> httpx.Response:
+        given = {"content-digest": digest_field(payload), "content-type": "application/octet-stream"}
+        return self.client.put(f"/api/v1/events/{event_id}/clips/{tier}", content=payload, headers=given | headers)
+
+    def send(self, one: Sending) -> Receipt:
+        answers = [self.post(one.payload)]
+        answers += [self.put(one.event.event_id, tier, payload) for tier, payload in one.objects.items()]
+        assert all(answer.status_code == 201 for answer in answers), [answer.text for answer in answers]
+        return Receipt.from_bytes(answers[-1].content)
+
+
+class Browser:
+    """A reviewer at the pages, with cookies and the forms that the pages gave."""
+
+    def __init__(self, app: FastAPI, address: str = "192.0.2.1") -> None:
+        self.client = client_of(app, address, accept="text/html")
+        self._csrf = ("", "")
+
+    def sign_in(self, name: str, password: str = PASSWORD) -> httpx.Response:
+        page = self.client.get("/login")
+        form = {"csrf": field_of(page, "csrf"), "next": "/queue", "name": name, "password": password}
+        return self.client.post("/login", data=form)
+
+    def csrf(self) -> str:
+        session = self.client.cookies.get("earmark_session", "")
+        if self._csrf[0] != session:
+            self._csrf = session, field_of(self.client.get("/queue"), "csrf")
+        return self._csrf[1]
+
+    def case_ids(self, where: str = "/queue") -> list[str]:
+        return re.findall(r'<a class="row-link" href="/cases/([0-9a-f]{32})"', self.client.get(where).text)
+
+    def claim(self, case_id: str, **extra: str) -> httpx.Response:
+        return self.client.post(f"/cases/{case_id}/claim", data={"csrf": self.csrf(), **extra})
+
+    def lease_of(self, case_id: str) -> str:
+        return field_of(self.client.get(f"/cases/{case_id}"), "lease")
+
+    def act(self, case_id: str, action: str, lease: str, **extra: str) -> httpx.Response:
+        return self.client.post(f"/cases/{case_id}/{action}", data={"csrf": self.csrf(), "lease": lease, **extra})
+
+    def decide(self, case_id: str, verdict: str = "confirmed", note: str = "") -> httpx.Response:
+        self.claim(case_id)
+        return self.act(case_id, "verdict", self.lease_of(case_id), verdict=verdict, note=note)
+
+
+def field_of(page: httpx.Response, name: str) -> str:
+    found = re.search(rf'<input type="hidden" name="{name}" value="([^"]*)">', page.text)
+    assert found, f"no field {name} in the page at {page.request.url} ({page.status_code})"
+    return found[1]
+
+
+class House:
+    """A service on a data folder, with its application and whoever uses it."""
+
+    def __init__(self, data: Path, clock: Clock, **knobs: object) -> None:
+        self.data, self.clock, self.knobs = data, clock, knobs
+        self.open()
+
+    def open(self) -> None:
+        settings = ReviewSettings(data=self.data, **self.knobs)
+        # Cheap hashes: what is tested here is who gets in, not how long guessing takes.
+        hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+        self.service: Service = open_service(settings, now=self.clock, hasher=hasher)
+        self.app = create_app(self.service)
+
+    def reopen(self) -> None:
+        self.service.close()
+        self.open()
+
+    def device(self, name: str = "kitchen") -> Sender:
+        return Sender(self.app, self.service.add_device(name))
+
+    def user(self, name: str = "ada", role: Role = Role.REVIEWER) -> Browser:
+        self.service.add_user(name, PASSWORD, role)
+        return self.browser(name)
+
+    def browser(self, name: str) -> Browser:
+        browser = Browser(self.app)
+        assert browser.sign_in(name).status_code == 303
+        return browser
+
+    def log(self) -> list[audit.Entry]:
+        with self.service.database.reading() as conn:
+            return audit.read(conn)
+
+    def actions(self) -> list[str]:
+        return [entry.action for entry in self.log()]
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture(scope="session")
+def fresh_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated database without rows, to copy: the migrations have tests of their own."""
+    path = tmp_path_factory.mktemp("fresh") / "review.db"
+    database = Database(f"sqlite:///{path}")
+    database.migrate()
+    database.close()
+    return path
+
+
+@pytest.fixture
+def open_house(tmp_path: Path, clock: Clock, fresh_database: Path) -> Iterator[Callable[..., House]]:
+    opened: list[House] = []
+
+    def make(**knobs: object) -> House:
+        data = tmp_path / f"data-{len(opened)}"
+        data.mkdir()
+        shutil.copy(fresh_database, data)
+        opened.append(House(data, clock, **knobs))
+        return opened[-1]
+
+    yield make
+    for house in opened:
+        house.service.close()
+
+
+@pytest.fixture
+def house(open_house: Callable[..., House]) -> House:
+    return open_house()
+
+
+@pytest.fixture
+def sender(house: House) -> Sender:
+    return house.device()
+
+
+@pytest.fixture
+def ada(house: House) -> Browser:
+    return house.user("ada")
+
+
+@pytest.fixture
+def bea(house: House) -> Browser:
+    return house.user("bea")
+
+
+@pytest.fixture
+def make_sending() -> Callable[..., Sending]:
+    return sending
+
+
+@pytest.fixture
+def one_case(house: House, sender: Sender, ada: Browser) -> str:
+    """The id of a case that is ready."""
+    sender.send(sending())
+    [case_id] = ada.case_ids()
+    return case_id

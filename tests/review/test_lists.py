@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from earmark_model.contract import Reason
+
+UNVERIFIED = "Unverified thresholds"
+
+
+def words(html):
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html))
+
+
+def test_the_queue_goes_by_severity_then_age(sender, ada, clock, make_sending):
+    for number, label in enumerate(("laughter", "cry", "scream", "baby_cry", "scream", "cry")):
+        sender.send(make_sending(f"event-{number}", label))
+        clock.advance(60)
+    page = ada.client.get("/queue").text
+    labels = re.findall(r"data-row>([^<]+)<", page)
+    assert labels == ["Scream", "Scream", "Baby cry", "Cry", "Cry", "Laughter"]
+    ages = re.findall(r'<time [^>]+">([^<]+)</time>', page)
+    assert ages == ["4 min", "2 min", "3 min", "5 min", "1 min", "6 min"]
+
+
+def test_a_row_tells_what_when_why_and_who(sender, ada, bea, one_case, clock):
+    bea.claim(one_case)
+    clock.advance(3 * 3600 - 10_700)
+    row = words(ada.client.get("/queue").text)
+    for word in ("Highest", "Scream", "0.90", "above its threshold", "0.4 s", "1 min", "Held by bea", one_case[:8], "kitchen"):
+        assert word in row, word
+    assert "Held by you" in words(bea.client.get("/queue").text)
+
+
+def test_severity_is_told_in_words_and_shapes(sender, ada, make_sending):
+    for label in ("scream", "baby_cry", "cry", "shout"):
+        sender.send(make_sending(label, label))
+    page = ada.client.get("/queue").text
+    marks = re.findall(r'<span class="severity[^>]*>(.*?)</span></span>', page)
+    told = [(mark.count('class="on"'), re.sub(r"<[^>]+>", "", mark)) for mark in marks]
+    assert told == [(4, "Highest"), (3, "High"), (2, "Raised"), (1, "Other")]
+
+
+def test_a_case_without_its_clip_is_shown_and_cannot_be_claimed(sender, ada, make_sending):
+    sender.post(make_sending().payload)
+    [case_id] = ada.case_ids()
+    assert "Waiting for its clip" in ada.client.get("/queue").text
+    refused = ada.claim(case_id)
+    assert refused.status_code == 409
+    assert "has not arrived" in refused.text
+
+
+def test_an_empty_queue_is_calm(ada):
+    page = ada.client.get("/queue").text
+    assert "All quiet" in page
+    assert "Claim the next case" not in page
+
+
+def test_the_next_case_is_the_first_ready_one(sender, ada, bea, clock, make_sending):
+    for number, label in enumerate(("cry", "scream", "scream")):
+        sender.send(make_sending(f"event-{number}", label))
+        clock.advance(1)
+    order = ada.case_ids()
+    for browser, expected in ((ada, order[0]), (bea, order[1])):
+        answer = browser.client.post("/queue/next", data={"csrf": browser.csrf()})
+        assert answer.headers["location"] == f"/cases/{expected}"
+
+
+def test_who_holds_a_case_goes_on_with_it(house, sender, ada, one_case, make_sending):
+    sender.send(make_sending("event-2"))
+    ada.claim(one_case)
+    assert "Go on with your case" in ada.client.get("/queue").text
+    answer = ada.client.post("/queue/next", data={"csrf": ada.csrf()})
+    assert answer.headers["location"] == f"/cases/{one_case}"
+    assert house.actions().count("case.claimed") == 1
+
+
+def test_a_skipped_case_comes_last_for_whoever_skipped_it(sender, ada, bea, clock, make_sending):
+    for number, label in enumerate(("scream", "cry")):
+        sender.send(make_sending(f"event-{number}", label))
+        clock.advance(1)
+    first, second = ada.case_ids()
+    ada.claim(first)
+    assert ada.act(first, "skip", ada.lease_of(first)).headers["location"] == f"/queue?skipped={first}"
+    assert ada.client.post("/queue/next", data={"csrf": ada.csrf()}).headers["location"] == f"/cases/{second}"
+    assert bea.client.post("/queue/next", data={"csrf": bea.csrf()}).headers["location"] == f"/cases/{first}"
+
+
+def test_with_nothing_ready_the_next_case_is_the_queue(ada):
+    assert ada.client.post("/queue/next", data={"csrf": ada.csrf()}).headers["location"] == "/queue"
+
+
+def test_a_decided_case_moves_from_the_queue_to_the_decided(ada, one_case):
+    ada.decide(one_case, "false_alarm")
+    assert ada.case_ids() == []
+    assert ada.case_ids("/decided") == [one_case]
+    page = words(ada.client.get("/decided").text)
+    assert "False alarm" in page
+    assert "you" in page
+
+
+def test_the_latest_verdict_is_listed_first(sender, ada, clock, make_sending):
+    for number in range(3):
+        sender.send(make_sending(f"event-{number}"))
+        clock.advance(1)
+    order = ada.case_ids()
+    for case_id in order:
+        ada.decide(case_id)
+        clock.advance(1)
+    assert ada.case_ids("/decided") == order[::-1]
+
+
+def test_a_long_queue_has_pages(sender, ada, make_sending):
+    for number in range(101):
+        sender.post(make_sending(f"event-{number}", clips=()).payload)
+    first, second = ada.case_ids("/queue"), ada.case_ids("/queue?page=2")
+    assert (len(first), len(second), len({*first, *second})) == (100, 1, 101)
+    assert "Page 2 of 2" in ada.client.get("/queue?page=2").text
+
+
+@pytest.mark.parametrize("path", ["/login", "/queue", "/decided", "/cases/{case}", "/cases/nothing", "/nothing"])
+def test_unverified_decisions_are_told_on_every_screen(house, sender, ada, make_sending, path):
+    sender.send(make_sending("verified"))
+    [case_id] = ada.case_ids()
+    target = path.format(case=case_id)
+    assert UNVERIFIED not in ada.client.get(target).text
+    sender.send(make_sending("unverified", "cry", Reason.ROUTED_UNVERIFIED))
+    assert UNVERIFIED in ada.client.get(target).text
+
+
+def test_the_warning_ends_when_no_case_and_no_device_is_unverified_any_more(sender, ada, make_sending):
+    sender.send(make_sending("old", "scream", Reason.ROUTED_UNVERIFIED))
+    [case_id] = ada.case_ids()
+    ada.decide(case_id)
+    assert UNVERIFIED in ada.client.get("/queue").text  # it is the last that the device sent
+    sender.send(make_sending("new"))
+    assert UNVERIFIED not in ada.client.get("/queue").text
