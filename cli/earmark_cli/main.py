@@ -20,8 +20,8 @@ GROUPS = {
 """Group: (module with its typer app, a package that the group needs, the extra that brings it, one line of help)."""
 
 
-def build() -> typer.Typer:
-    """The command line with the groups that can run here; the others say what to install."""
+def build(only: str | None = None) -> typer.Typer:
+    """The command line with the groups that can run here, or with the group `only`; those not installed say what to install."""
     app = typer.Typer(
         name="earmark",
         no_args_is_help=True,
@@ -31,10 +31,14 @@ def build() -> typer.Typer:
     )
     app.callback()(_configure)
     for name, (module, needed, extra, line) in GROUPS.items():
+        if only not in {None, name}:
+            continue
         if find_spec(needed):
             app.add_typer(importlib.import_module(module).app, name=name, help=line)
         else:
             _add_hint(app, name, extra)
+    if only in GROUPS:
+        return app
     if find_spec("soundfile") and find_spec("fastapi") and find_spec("earmark_cli.demo"):
         app.command("demo")(importlib.import_module("earmark_cli.demo").demo)
     else:
@@ -43,8 +47,9 @@ def build() -> typer.Typer:
 
 
 def main() -> None:
-    """Entry point of the console script."""
-    build()()
+    """Entry point of the console script. A device that scans does not load the review server beside it."""
+    named = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
+    build(named if named in GROUPS else None)()
 
 
 def _configure(verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what happens to stderr.")] = False) -> None:
