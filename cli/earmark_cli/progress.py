@@ -14,7 +14,8 @@ from rich.text import Text
 def counted(what: str) -> Iterator[Callable[[int, int], None]]:
     """A bar for work of a known length; yields a function of (done, in all)."""
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), _RateColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
