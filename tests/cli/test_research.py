@@ -191,7 +191,12 @@ main()
     assert "Export and measure" not in listed
 
 
-def test_help_loads_neither_torch_nor_a_web_server() -> None:
-    code = "import sys; from earmark_cli.main import build; build(); print({'torch', 'fastapi', 'onnxruntime'} & set(sys.modules))"
+def test_a_device_loads_neither_torch_nor_the_web_server() -> None:
+    code = """
+import sys
+from earmark_cli.main import build
+build("edge")
+print({"torch", "fastapi", "sklearn"} & set(sys.modules))
+"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert done.stdout.strip() == "set()", done.stderr
