@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,9 +14,6 @@ from earmark_model.contract import GRAPH_FILE, BundleError, BundleSpec, read_bun
 
 # onnxruntime reads this when it is imported; otherwise it reports to its maker and keeps a file in the home cache.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-import onnxruntime
-
-onnxruntime.disable_telemetry_events()
 
 Floats = npt.NDArray[np.float32]
 
@@ -74,7 +71,10 @@ class Scorer:
         return scores
 
 
-def _load(path: Path, spec: BundleSpec, threads: int) -> onnxruntime.InferenceSession:
+def _load(path: Path, spec: BundleSpec, threads: int) -> Any:
+    import onnxruntime  # noqa: PLC0415 - a quarter of a second that a help text need not wait for
+
+    onnxruntime.disable_telemetry_events()
     graph = path.read_bytes()
     if hashlib.sha256(graph).hexdigest() != spec.graph_sha256:  # what runs is what was verified, even if the file was just replaced
         msg = f"{path}: it changed while the bundle was read; copy the bundle again"

@@ -179,7 +179,7 @@ def test_opening_a_file_without_the_decoder_says_what_to_install(bundle, tmp_pat
     assert "Traceback" not in told.stderr
 
 
-def test_telemetry_is_off_before_onnxruntime_is_imported():
+def test_telemetry_is_off_before_onnxruntime_is_imported(bundle):
     script = """
 import os, sys
 
@@ -189,10 +189,13 @@ class Witness:
             print("telemetry off:", os.environ.get("ORT_DISABLE_TELEMETRY"))
 
 sys.meta_path.insert(0, Witness())
-import earmark_edge.scorer
+from pathlib import Path
+from earmark_edge.scorer import Scorer
+assert "onnxruntime" not in sys.modules
+Scorer(Path(sys.argv[1]))
 """
     for given in ("", "0"):
-        assert run_python(script, ORT_DISABLE_TELEMETRY=given).stdout == "telemetry off: 1\n"
+        assert run_python(script, bundle, ORT_DISABLE_TELEMETRY=given).stdout == "telemetry off: 1\n"
 
 
 def test_scoring_leaves_no_file_in_the_home_folder(bundle, tmp_path):
