@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
 
 from argon2 import PasswordHasher
 from sqlalchemy import Connection, delete, func, insert, select, update
@@ -39,8 +40,11 @@ class SignIn:
 
     def __init__(self, database: Database, hasher: PasswordHasher, settings: ReviewSettings) -> None:
         self._database, self._hasher, self._settings = database, hasher, settings
-        # Verified against when the name is unknown, so that an unknown name takes as long as a wrong password.
-        self._nobody = hasher.hash(new_token())
+
+    @cached_property
+    def _nobody(self) -> str:
+        """A hash to verify against when the name is unknown, so that an unknown name takes as long as a wrong password."""
+        return self._hasher.hash(new_token())
 
     def start(self, request: SignInRequest, now: datetime) -> str:
         """The token of a new session.
@@ -54,7 +58,8 @@ class SignIn:
         failure_id = self._book_failure(key, address, now)
         with self._database.reading() as conn:
             account = find_user(conn, key)
-        fits = password_fits(self._hasher, account.password_hash if account else self._nobody, request.password)
+        nobody = self._nobody  # made on the first sign-in, whoever it is
+        fits = password_fits(self._hasher, account.password_hash if account else nobody, request.password)
         if account is None or not fits:
             with self._database.writing() as conn:
                 subject = f"user:{account.name}" if account else "user:?"  # what was typed as a name may be a password

@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+
+import httpx
+import pytest
+
+from earmark_edge.event import Receipt
+from earmark_review import audit
+from earmark_review.errors import SettingsError
+from earmark_review.service import open_service
+from earmark_review.settings import ReviewSettings
+from earmark_review.web.serving import listen, running
+
+
+@pytest.fixture
+def service(tmp_path):
+    opened = open_service(ReviewSettings(data=tmp_path / "data", port=0))
+    yield opened
+    opened.close()
+
+
+def start(data):
+    """`earmark review serve` as a process of its own; returns it and its address."""
+    command = [sys.executable, "-c", "from earmark_review.cli import app; app()", "serve", "--port", "0", "--data", str(data)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    line = process.stdout.readline()
+    assert line.startswith("Earmark review at http://127.0.0.1:"), line + process.stderr.read()
+    return process, line.split()[3]
+
+
+def stop(process, with_signal):
+    process.send_signal(with_signal)
+    _, errors = process.communicate(timeout=30)
+    return errors
+
+
+def post(url, token, payload):
+    headers = {"authorization": f"Bearer {token}", "content-type": "application/json"}
+    return httpx.post(f"{url}/api/v1/events", content=payload, headers=headers)
+
+
+def test_a_server_in_a_thread_answers_while_its_block_runs(service):
+    with running(service) as server:
+        assert httpx.get(f"{server.url}/healthz").json() == {"status": "ok"}
+        assert server.service is service
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"{server.url}/healthz")
+    service.add_device("still open")
+
+
+def test_an_address_that_cannot_be_had_is_one_clear_error():
+    with listen("127.0.0.1", 0) as taken, pytest.raises(SettingsError, match="--port"):
+        listen(*taken.getsockname())
+
+
+def test_the_access_log_holds_paths_and_no_secrets(service, make_sending, caplog):
+    token = service.add_device("kitchen")
+    caplog.set_level(logging.DEBUG)
+    with running(service) as server:
+        assert post(server.url, token, make_sending().payload).status_code == 201
+        post(server.url, "guessed-token", make_sending().payload)
+        cookies = {"earmark_session": "session-secret", "earmark_lease": "lease-secret"}
+        httpx.get(f"{server.url}/queue", params={"token": "query-secret"}, cookies=cookies)
+        httpx.get(f"{server.url}/a%0Ab%1B")
+    ours = [record.getMessage() for record in caplog.records if not record.name.startswith("http")]
+    access = [line for line in ours if "answered" in line]
+    assert [line.split(" in ")[0] for line in access] == [
+        "POST /api/v1/events answered 201",
+        "POST /api/v1/events answered 401",
+        "GET /queue answered 401",
+        "GET /a\\nb\\x1b answered 404",
+    ]
+    for secret in (token, "guessed-token", "session-secret", "lease-secret", "query-secret"):
+        assert secret not in "\n".join(ours)
+
+
+def test_a_killed_server_keeps_every_event_that_it_acknowledged(tmp_path, make_sending):
+    data = tmp_path / "data"
+    service = open_service(ReviewSettings(data=data))
+    token = service.add_device("kitchen")
+    service.close()
+    process, url = start(data)
+    sent = [make_sending(f"event-{number}").payload for number in range(12)]
+    receipts = [post(url, token, payload).content for payload in sent]
+    stop(process, signal.SIGKILL)
+
+    process, url = start(data)
+    again = [post(url, token, payload) for payload in sent]
+    errors = stop(process, signal.SIGTERM)
+    assert [answer.status_code for answer in again] == [200] * 12
+    assert [answer.content for answer in again] == receipts
+    assert Receipt.from_bytes(receipts[0]).tiers_missing == (0, 3)
+    assert "Traceback" not in errors
+    assert "nobody can sign in yet" in errors
+
+    service = open_service(ReviewSettings(data=data))
+    with service.database.reading() as conn:
+        entries = audit.read(conn)
+    service.close()
+    assert audit.first_break(entries) is None
+    assert [entry.action for entry in entries].count("event.received") == 12
+
+
+def test_an_upload_cut_off_by_a_kill_leaves_no_half_object_and_can_be_sent_again(house, sender, make_sending, clock):
+    one = make_sending()
+    sender.post(one.payload)
+    half = house.service.blobs.incoming / ("f" * 32)
+    half.write_bytes(one.objects[3][:100])
+    long_ago = clock().timestamp() - 7200
+    os.utime(half, (long_ago, long_ago))
+    house.reopen()
+    assert not half.exists()
+    assert sender.put("event-1", 3, one.objects[3]).status_code == 201
+
+
+def test_everything_is_there_after_a_restart(house, sender, ada, one_case, make_sending):
+    sender.send(make_sending("event-2", "cry"))
+    ada.claim(one_case)
+    token, before = ada.lease_of(one_case), house.log()
+    session = ada.client.cookies
+    house.reopen()
+    again = type(ada)(house.app)
+    again.client.cookies = session
+    assert "Held by you" in again.client.get("/queue").text
+    assert again.act(one_case, "verdict", token, verdict="confirmed", note="still mine").status_code == 303
+    assert house.log()[: len(before)] == before
+    house.reopen()
+    last = type(ada)(house.app)
+    last.client.cookies = session
+    assert "still mine" in last.client.get(f"/cases/{one_case}").text
+
+
+def test_starting_writes_nothing_outside_the_data_folder(tmp_path, monkeypatch):
+    home, work = tmp_path / "home", tmp_path / "work"
+    for folder in (home, work):
+        folder.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(home / ".cache"))
+    monkeypatch.chdir(work)
+    process, url = start(tmp_path / "data")
+    assert httpx.get(f"{url}/login").status_code == 200
+    stop(process, signal.SIGTERM)
+    assert list(home.rglob("*")) == list(work.rglob("*")) == []
