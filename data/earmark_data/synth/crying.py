@@ -89,7 +89,7 @@ def cry(rng: np.random.Generator, duration_s: float) -> Sound:
     length = 0
     while length < samples:
         height = height_hz * rng.uniform(0.9, 1.1)
-        if happens(rng, 0.4):
+        if happens(rng, 0.3):
             count = int(rng.integers(2, 6))
             for index in range(count):
                 fall = 1 - 0.05 * index
@@ -115,11 +115,11 @@ def _moan(rng: np.random.Generator, duration_s: float, height_hz: float, tract_c
     voice = Phonation(
         f0_hz=height_hz * melody * (1 + 0.03 * tremor + 0.015 * wander(rng, frames, 0.05)),
         voicing=loudness.clip(0),
-        breath=0.3 * glottal * loudness.clip(0.1),
+        breath=0.2 * glottal * loudness.clip(0.1),
         formants_hz=formants * (1 + 0.03 * wander(rng, frames, 0.2)[:, None]),
         tilt_db=5.0,
         damping=1.8,
-        larynx=Larynx(jitter=0.03, shimmer=0.1, rough=0.2, rough_hz=rng.uniform(30, 60)),
+        larynx=Larynx(jitter=0.015, shimmer=0.1, rough=0.2, rough_hz=rng.uniform(30, 60)),
     )
     return phonate(voice, rng)
 
@@ -129,7 +129,7 @@ def _inhalation(rng: np.random.Generator, tract_cm: float, height_hz: float) -> 
     swell = smooth(breakpoints([(0, 0), (0.4, 1), (0.85, 0.7), (1, 0)], frames), 0.06)
     shudder = 1 + 0.4 * np.sin(2 * np.pi * rng.uniform(7, 11) * np.arange(frames) / FRAMES_PER_S)
     formants = np.broadcast_to(neutral_formants(tract_cm), (frames, len(neutral_formants(tract_cm))))
-    voicing = 0.15 * swell * shudder * happens(rng, 0.7)
+    voicing = 0.15 * swell * shudder * happens(rng, 0.8)
     f0_hz = height_hz * 1.2 * breakpoints([(0, 0.9), (1, 1.2)], frames)
     return phonate(Phonation(f0_hz, voicing, 0.2 * swell * shudder, formants, 7.0, 1.8, Larynx(0.03, 0.15)), rng)
 

@@ -91,10 +91,10 @@ def television_music(rng: np.random.Generator, duration_s: float) -> Sound:
         if beat % 4 == 0:
             chord = root_hz * 2 ** (rng.choice([0, 5, 7, 9]) / 12)
             for semitones in (0, 4, 7):
-                _add(sound, start, 0.25 * _pluck(rng, chord * 2 ** (semitones / 12), 4 * beat_s, 1.2))
+                _add(sound, start, 0.4 * _pluck(rng, chord * 2 ** (semitones / 12), 4 * beat_s, 1.2))
         for half in (0.0, 0.5):
             if happens(rng, 0.7):
-                note_hz = 2 * root_hz * 2 ** (rng.choice(_SCALE_SEMITONES) / 12)
+                note_hz = root_hz * 2 ** (rng.choice(_SCALE_SEMITONES) / 12)
                 _add(sound, start + round(half * beat_s * SAMPLE_RATE_HZ), 0.4 * _pluck(rng, note_hz, beat_s, 0.3))
         _add(sound, start, (0.9 if beat % 2 == 0 else 0.2) * _ring(65, 0.06))
         _add(

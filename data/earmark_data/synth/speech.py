@@ -36,8 +36,8 @@ class Speaker:
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> Speaker:
-        """A man (90-140 Hz), a woman (165-240 Hz) or a child (230-310 Hz)."""
-        low_hz, high_hz, tract_cm = ((90, 140, 17.5), (165, 240, 14.8), (230, 310, 12.5))[rng.choice(3, p=(0.4, 0.4, 0.2))]
+        """A man (90-140 Hz), a woman (165-240 Hz) or a schoolchild (220-265 Hz; Whiteside and Hodgson, 2000)."""
+        low_hz, high_hz, tract_cm = ((90, 140, 17.5), (165, 240, 14.8), (220, 265, 12.5))[rng.choice(3, p=(0.4, 0.45, 0.15))]
         return cls(rng.uniform(low_hz, high_hz), tract_cm * rng.uniform(0.95, 1.05), rng.uniform(3.8, 5.5))
 
 

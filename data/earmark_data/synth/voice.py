@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from earmark_data.synth.contour import FRAME_SAMPLES, SAMPLE_RATE_HZ, Array, to_samples
 from earmark_data.synth.noise import CENTRES_HZ, shaped_noise
@@ -62,17 +63,20 @@ def neutral_formants(tract_cm: float) -> Array:
     return first * np.arange(1, 12_000 / first, 2)
 
 
-def tract_gain(hertz: Array, formants_hz: Array, damping: float) -> Array:
+def tract_gain(hertz: Array, formants_hz: Array, damping: float) -> npt.NDArray[np.complex64]:
     """Complex gain of the tract, `[frames, frequencies]`, from `hertz` of that shape and `formants_hz` `[frames, formants]`.
 
     A cascade of resonances, 1 at 0 Hz; bandwidths after Fant (1972) for a closed tract, times `damping`.
     """
-    gain = np.ones(hertz.shape, dtype=np.complex128)
+    opposition = np.ones(hertz.shape, dtype=np.complex64)
+    real = hertz.astype(np.float32)
     for formant in formants_hz.T[:, :, None]:
         ratio = formant / 500
         bandwidth = damping * np.minimum(15 / ratio**2 + 20 * np.sqrt(ratio) + 5 * ratio**2, WIDEST_HZ)
-        gain *= formant**2 / (formant**2 - hertz**2 + 1j * hertz * bandwidth)
-    return gain  # type: ignore[return-value]  # complex, where Array names the usual float
+        resonance = 1j * (bandwidth / formant**2).astype(np.float32) * real
+        resonance += 1 - (real / formant.astype(np.float32)) ** 2
+        opposition *= resonance
+    return 1 / opposition
 
 
 def phonate(phonation: Phonation, rng: np.random.Generator) -> Array:
