@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from earmark_review.errors import SoundError
 
 MIN_RATE_HZ, MAX_RATE_HZ = 4_000, 192_000
+_BLOCK_FRAMES = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +41,27 @@ def read_sound(path: Path, cap_s: float) -> Sound:
             if not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ:
                 msg = f"the clip claims {rate_hz} samples per second; {MIN_RATE_HZ} to {MAX_RATE_HZ} can be drawn"
                 raise SoundError(msg)
-            wanted = round(cap_s * rate_hz)
-            channels: NDArray[np.float32] = file.read(wanted, dtype="float32", always_2d=True)  # [samples, channels]
-            is_cut = len(channels) == wanted and len(file.read(1)) == 1
+            samples = _mono(file, round(cap_s * rate_hz))
+            is_cut = len(file.read(1)) == 1
     except (soundfile.LibsndfileError, RuntimeError, ValueError, TypeError) as error:
         if isinstance(error, SoundError):
             raise
         msg = f"the clip cannot be decoded ({error})"
         raise SoundError(msg) from error
-    if not len(channels):
+    if not len(samples):
         msg = "the clip holds no samples"
         raise SoundError(msg)
-    finite = np.nan_to_num(channels.mean(axis=1), nan=0.0, posinf=1.0, neginf=-1.0)
+    finite = np.nan_to_num(samples, nan=0.0, posinf=1.0, neginf=-1.0)
     return Sound(np.clip(finite, -1, 1), rate_hz, is_cut)
+
+
+def _mono(file: soundfile.SoundFile, wanted: int) -> NDArray[np.float32]:
+    """At most `wanted` frames, mixed down block by block: a header may announce a thousand channels of an hour."""
+    blocks: list[NDArray[np.float32]] = []
+    while wanted > 0:
+        block = file.read(min(wanted, _BLOCK_FRAMES), dtype="float32", always_2d=True)  # [frames, channels]
+        if not len(block):
+            break
+        wanted -= len(block)
+        blocks.append(block.mean(axis=1))
+    return np.concatenate(blocks) if blocks else np.zeros(0, dtype=np.float32)

@@ -161,6 +161,21 @@ def test_the_keys_of_a_page_are_shown_and_can_be_switched_off(page, two_cases):
     assert page.complaints == []
 
 
+def test_the_queue_shows_a_new_case_by_itself_and_keeps_the_focus(page, server, two_cases, make_sending):
+    page.clock.install()
+    sign_in(page)
+    page.keyboard.press("j")
+    page.keyboard.press("j")
+    send(server, make_sending("event-3", "baby_cry"), server.service.add_device("nursery"))
+    page.clock.fast_forward(21_000)
+    page.get_by_role("link", name="Baby cry").wait_for()
+    assert page.locator("[data-row]").all_inner_texts() == ["Scream", "Baby cry", "Cry"]
+    assert page.evaluate("document.activeElement.innerText") == "Cry"
+    assert "3 open cases" in page.locator("[data-announce]").inner_text()
+    claim_next(page)
+    assert page.complaints == []
+
+
 def test_a_lost_claim_is_told_and_the_note_comes_back(page, server, two_cases):
     sign_in(page)
     claim_next(page)

@@ -196,6 +196,16 @@ def test_a_header_without_samples_is_one_clear_error(tmp_path):
         read_sound(path, 1)
 
 
+def test_many_channels_are_mixed_down_block_by_block(tmp_path):
+    path = tmp_path / "a"
+    channels = np.zeros((70_000, 8))
+    channels[:, 3] = 0.8
+    soundfile.write(path, channels, RATE_HZ, format="WAV")
+    sound = read_sound(path, 60)
+    assert sound.samples.shape == (70_000,)
+    assert sound.samples == pytest.approx(0.1, abs=1e-4)
+
+
 def test_an_absurd_rate_is_refused(tmp_path):
     path = tmp_path / "a"
     soundfile.write(path, np.zeros(10), 7, format="WAV")

@@ -96,6 +96,15 @@ def test_an_idle_session_ends(open_house, clock):
     assert ada.client.get("/queue").status_code == 303
 
 
+def test_a_page_that_refreshes_itself_does_not_keep_a_session_awake(open_house, clock):
+    ada = open_house(session_idle_s=600).user("ada")
+    for _ in range(2):
+        clock.advance(250)
+        assert ada.client.get("/queue", headers={"x-earmark-background": "1"}).status_code == 200
+    clock.advance(101)
+    assert ada.client.get("/queue", headers={"x-earmark-background": "1"}).status_code == 303
+
+
 def test_a_session_ends_at_its_limit_however_busy(open_house, clock):
     ada = open_house(session_idle_s=600, session_s=1000).user("ada")
     clock.advance(599)
@@ -151,7 +160,10 @@ def test_success_is_not_counted_as_failure(open_house):
 
 
 @pytest.mark.parametrize("token", ["", "wrong", csrf_token("")])
-def test_a_sign_in_form_from_elsewhere_is_refused(visitor, token):
+@pytest.mark.parametrize("cookie", [None, ""])
+def test_a_sign_in_form_from_elsewhere_is_refused(visitor, token, cookie):
+    if cookie is not None:
+        visitor.client.cookies.set("earmark_login", cookie, domain="review.test", path="/login")
     form = {"csrf": token, "name": "ada", "password": "long enough for a test"}
     answer = visitor.client.post("/login", data=form)
     assert answer.status_code == 403

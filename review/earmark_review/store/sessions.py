@@ -97,8 +97,8 @@ def _start_session(conn: Connection, user_id: int, name: str, now: datetime) -> 
     return token
 
 
-def signed_in(database: Database, token: str | None, settings: ReviewSettings, now: datetime) -> SignedIn:
-    """Whose session a cookie's token opens.
+def signed_in(database: Database, token: str | None, settings: ReviewSettings, now: datetime, *, is_work: bool = True) -> SignedIn:
+    """Whose session a cookie's token opens. Without `is_work`, as when a page refreshes itself, it goes on counting as idle.
 
     Raises:
         NotSignedInError: nobody's, or it ended, or it lay idle too long.
@@ -110,7 +110,7 @@ def signed_in(database: Database, token: str | None, settings: ReviewSettings, n
     if row is None or not _is_current(row.created_at, row.last_seen_at, settings, now):
         msg = "you are not signed in, or were signed out after a while; sign in and try again"
         raise NotSignedInError(msg)
-    if now - row.last_seen_at >= _SEEN_EVERY:
+    if is_work and now - row.last_seen_at >= _SEEN_EVERY:
         with database.writing() as conn:
             conn.execute(update(sessions).where(sessions.c.session_id == row.session_id).values(last_seen_at=now))
     return SignedIn(row.user_id, row.session_id, row.name, Role(row.role))

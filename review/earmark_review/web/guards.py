@@ -15,6 +15,8 @@ from earmark_review.tokens import is_csrf_token
 from earmark_review.web.bodies import Form, read_form
 from earmark_review.web.rendering import SESSION_COOKIE, service_of
 
+BACKGROUND_HEADER = "x-earmark-background"
+"""Sent by a page that refreshes itself: nobody need be sitting in front of it."""
 ServiceOf = Annotated[Service, Depends(service_of)]
 
 
@@ -24,7 +26,8 @@ def current_user(request: Request, service: ServiceOf) -> SignedIn:
     Raises:
         NotSignedInError: nobody is.
     """
-    who = signed_in(service.database, request.cookies.get(SESSION_COOKIE), service.settings, service.now())
+    token, is_work = request.cookies.get(SESSION_COOKIE), BACKGROUND_HEADER not in request.headers
+    who = signed_in(service.database, token, service.settings, service.now(), is_work=is_work)
     request.state.who = who
     return who
 

@@ -51,7 +51,8 @@ async def login_form(request: Request, service: ServiceOf) -> Form:
 def log_in(request: Request, service: ServiceOf, form: Annotated[Form, Depends(login_form)]) -> Response:
     """Check, and start a session under a fresh token."""
     to, name = local_path(form.get("next", _HOME)), form.get("name", "")
-    if not is_csrf_token(form.get("csrf", ""), request.cookies.get(LOGIN_COOKIE, "")) or LOGIN_COOKIE not in request.cookies:
+    secret = request.cookies.get(LOGIN_COOKIE)
+    if not secret or not is_csrf_token(form.get("csrf", ""), secret):
         return _login_form(request, to, name, "This form was out of date. Please try again.", HTTPStatus.FORBIDDEN)
     address = request.client.host if request.client else "unknown"
     try:
