@@ -37,6 +37,7 @@ check: $(VENV)/.dev ## format, lint, types, import arrows and tests
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 bench: $(VENV)/.dev ## regenerate the benchmark tables in bench/
+	$(BIN)/python -m bench.parity
 	$(BIN)/python -m bench.run
 
 corpus: $(VENV)/.dev ## read and validate the whole manifest of CORPUS
