@@ -10,12 +10,10 @@ import struct
 from typing import BinaryIO
 
 from earmark_data.mp3 import mp3_fault
+from earmark_data.ogg import ogg_fault
 
 _UNKNOWN_SIZE = 0xFFFFFFFF
 """What a WAV writer puts down that cannot seek back, or that keeps the true size in a `ds64` chunk (RF64, EBU Tech 3306)."""
-_OGG_HEADER_BYTES = 27
-_OGG_PAGE_BYTES = 65_307
-_OGG_LAST_PAGE = 0x04
 
 
 def container_fault(file: BinaryIO) -> str | None:
@@ -26,7 +24,7 @@ def container_fault(file: BinaryIO) -> str | None:
     if head[:4] in {b"RIFF", b"RF64"} and head[8:] == b"WAVE":
         return _wav(file, size)
     if head[:4] == b"OggS":
-        return _ogg(file, size)
+        return ogg_fault(file, size)
     if head[:3] == b"ID3" or (len(head) > 1 and head[0] == 0xFF and head[1] >= 0xE0):  # noqa: PLR2004 - an MPEG frame starts with 11 set bits
         return mp3_fault(file, head, size)
     return None
@@ -53,17 +51,3 @@ def _wav(file: BinaryIO, size: int) -> str | None:
         else:
             file.seek(length + length % 2, os.SEEK_CUR)  # chunks are padded to even lengths
     return "truncated; it ends before its first sample"
-
-
-def _ogg(file: BinaryIO, size: int) -> str | None:
-    """Look at the last page, which must be whole and carry the end-of-stream mark (RFC 3533)."""
-    file.seek(max(0, size - _OGG_PAGE_BYTES))
-    tail = file.read()
-    page = tail[tail.rfind(b"OggS") :] if b"OggS" in tail else b""
-    segments = page[26] if len(page) >= _OGG_HEADER_BYTES else 0
-    whole = _OGG_HEADER_BYTES + segments + sum(page[_OGG_HEADER_BYTES : _OGG_HEADER_BYTES + segments])
-    if len(page) < whole:
-        return "truncated; its last page is cut"
-    if not page[5] & _OGG_LAST_PAGE:
-        return "truncated; its last page does not carry the end-of-stream mark"
-    return None

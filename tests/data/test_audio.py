@@ -214,6 +214,45 @@ def test_an_ogg_file_cut_between_two_pages_is_an_error(tmp_path):
     assert "end-of-stream mark" in error_of(path)
 
 
+@pytest.mark.parametrize("suffix", ["ogg", "opus"])
+@pytest.mark.parametrize(
+    ("damage", "cause"),
+    [
+        (lambda pages: pages[:4] + pages[5:], "an Ogg page is missing before byte"),
+        (lambda pages: [*pages[:4], pages[4][:200] + bytes(20) + pages[4][220:], *pages[5:]], "does not match its checksum"),
+        (lambda pages: [*pages[:4], bytes(len(pages[4])), *pages[5:]], "stands no Ogg page"),
+    ],
+    ids=["page lost", "bytes lost", "page blank"],
+)
+def test_damage_inside_an_ogg_file_is_an_error_although_decoders_pass_over_it(tmp_path, suffix, damage, cause):
+    path = tmp_path / f"in.{suffix}"
+    soundfile.write(path, np.random.default_rng(1).uniform(-0.5, 0.5, 480_000), 48_000, **FORMATS[suffix])
+    pages = [b"OggS" + page for page in path.read_bytes().split(b"OggS")[1:]]
+    assert len(pages) > 6
+    path.write_bytes(b"".join(damage(pages)))
+    assert cause in error_of(path)
+
+
+def test_what_players_append_to_an_ogg_file_is_no_damage(tmp_path):
+    path = tmp_path / "in.ogg"
+    soundfile.write(path, tone(440, 16_000), 16_000, **FORMATS["ogg"])
+    path.write_bytes(path.read_bytes() + b"TAG" + bytes(125))
+    assert len(read_audio(path)) == 16_000
+
+
+def test_a_chain_of_ogg_recordings_is_refused_because_only_the_first_would_be_heard(tmp_path):
+    for name in ("in.ogg", "b.ogg"):
+        soundfile.write(tmp_path / name, tone(440, 16_000), 16_000, **FORMATS["ogg"])
+    (tmp_path / "in.ogg").write_bytes((tmp_path / "in.ogg").read_bytes() + (tmp_path / "b.ogg").read_bytes())
+    assert "a chain of recordings" in error_of(tmp_path / "in.ogg")
+
+
+def test_a_decoder_that_stops_early_is_not_taken_for_the_end(tmp_path, monkeypatch):
+    soundfile.write(tmp_path / "in.wav", tone(440, 16_000), 16_000)
+    monkeypatch.setattr(soundfile.SoundFile, "frames", property(lambda _: 16_100))
+    assert "promises 16100 samples per channel, 16000 could be decoded" in error_of(tmp_path / "in.wav")
+
+
 def test_a_wav_whose_length_was_never_known_is_read_to_its_end(tmp_path):
     path = tmp_path / "in.wav"
     soundfile.write(path, tone(440, 16_000), 16_000, subtype="PCM_16")

@@ -16,7 +16,10 @@ from tests.edge.review_double import TOKEN, Answer, problem
 from typer.testing import CliRunner
 
 from earmark_edge import cli
+from earmark_edge import scan as scan_module
+from earmark_edge.capture import CaptureError
 from earmark_edge.cli import app
+from earmark_edge.detector import Detector
 from earmark_edge.event import Event, ScoreTrack
 from earmark_edge.report import clock
 from earmark_edge.scorer import Scorer
@@ -230,6 +233,20 @@ def test_what_was_found_before_the_damage_is_kept_and_how_far_was_heard_is_told(
     (file,) = of_type(result, "file")
     assert f"heard until {file['heard_s']:.1f} s" in line
     assert 150 < file["heard_s"] < 240
+
+
+def test_an_event_that_is_open_where_the_damage_begins_is_closed_and_kept(scorer, play, monkeypatch):
+    def blocks(path, sample_rate_hz):
+        yield play(("speech", 3), ("scream", 3))
+        raise CaptureError(path)
+
+    monkeypatch.setattr(scan_module, "blocks", blocks)
+    found = []
+    with pytest.raises(CaptureError):  # noqa: PT012 - what came before the error is the point
+        for _, heard in scan_module.hear(Path("a.flac"), Detector(scorer)):
+            found += heard.detections
+    (detection,) = found
+    assert (detection.label, detection.offset_s) == ("scream", 6.0)
 
 
 @pytest.mark.parametrize("name", ["a\nb\x1b[31m.wav", "[bold]x.wav", "\udcff\udcfe.wav"])
