@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -72,11 +73,18 @@ def test_an_upload_that_breaks_off_leaves_nothing(folder):
 def test_an_object_is_synced_before_it_gets_its_name(folder, monkeypatch):
     order = []
     fsync, rename = os.fsync, os.rename
-    monkeypatch.setattr("os.fsync", lambda handle: (order.append("fsync"), fsync(handle)))
+
+    def noting_fsync(handle):
+        order.append("bytes" if stat.S_ISREG(os.fstat(handle).st_mode) else "folder")
+        fsync(handle)
+
+    monkeypatch.setattr("os.fsync", noting_fsync)
     monkeypatch.setattr("os.rename", lambda *names, **more: (order.append("rename"), rename(*names, **more)))
-    stored(folder)
-    assert order.index("fsync") < order.index("rename") < len(order) - 1
-    assert order[-1] == "fsync"  # of the folder that holds the new name
+    key = stored(folder)
+    assert order == ["bytes", "folder", "rename", "folder"]  # a new folder's own name, then the object's
+    order.clear()
+    folder.remove(key)
+    assert order == ["folder"]
 
 
 def test_the_sweep_takes_old_orphans_and_nothing_else(folder):

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from earmark_model.contract import Reason
+from earmark_review.web.rendering import age_words, length_words
 
 UNVERIFIED = "Unverified thresholds"
 
@@ -136,3 +137,20 @@ def test_the_warning_ends_when_no_case_and_no_device_is_unverified_any_more(send
     assert UNVERIFIED in ada.client.get("/queue").text  # it is the last that the device sent
     sender.send(make_sending("new"))
     assert UNVERIFIED not in ada.client.get("/queue").text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "age"),
+    [(0, "under 1 min"), (59, "under 1 min"), (60, "1 min"), (3599, "59 min"), (3600, "1 h"), (172_799, "47 h"), (172_800, "2 d")],
+)
+def test_ages_are_told_in_one_unit(clock, seconds, age):
+    then = clock()
+    clock.advance(seconds)
+    assert age_words(then, clock()) == age
+
+
+@pytest.mark.parametrize(
+    ("seconds", "length"), [(0.04, "0.0 s"), (59.94, "59.9 s"), (59.96, "1 min 0 s"), (61.4, "1 min 1 s"), (125, "2 min 5 s")]
+)
+def test_lengths_are_told_to_a_tenth_and_never_as_sixty_seconds(seconds, length):
+    assert length_words(seconds) == length

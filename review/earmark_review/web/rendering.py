@@ -64,18 +64,24 @@ def service_of(request: Request) -> Service:
 
 def age_words(then: datetime, now: datetime) -> str:
     """How long ago, to one unit."""
-    seconds = max(0, int((now - then).total_seconds()))
-    for unit_s, unit in ((_DAY_S, "d"), (_HOUR_S, "h"), (_MINUTE_S, "min")):
-        if seconds >= unit_s:
-            return f"{seconds // unit_s} {unit}"
-    return "under 1 min"
+    seconds = int((now - then).total_seconds())
+    return rough_words(seconds) if seconds >= _MINUTE_S else "under 1 min"
+
+
+def rough_words(seconds: float) -> str:
+    """A length to one unit, rounded down: days from two on, then hours, minutes, seconds."""
+    for unit_s, unit, least in ((_DAY_S, "d", 2), (_HOUR_S, "h", 1), (_MINUTE_S, "min", 1)):
+        if seconds >= least * unit_s:
+            return f"{int(seconds // unit_s)} {unit}"
+    return f"{int(seconds)} s"
 
 
 def length_words(seconds: float) -> str:
     """A length for reading: tenths below a minute, minutes above."""
     if round(seconds, 1) < _MINUTE_S:
         return f"{seconds:.1f} s"
-    return f"{int(seconds) // _MINUTE_S} min {int(seconds) % _MINUTE_S} s"
+    whole = round(seconds)
+    return f"{whole // _MINUTE_S} min {whole % _MINUTE_S} s"
 
 
 def utc_words(at: datetime | str) -> str:
@@ -89,7 +95,7 @@ def _environment() -> Environment:
     made = Environment(
         loader=loader, autoescape=select_autoescape(default=True), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    made.filters.update(age=age_words, duration=length_words, utc=utc_words)
+    made.filters.update(age=age_words, duration=length_words, rough=rough_words, utc=utc_words)
     made.globals.update(
         label_words=LABEL_WORDS,
         reason_words=REASON_WORDS,
