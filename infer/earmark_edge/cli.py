@@ -184,7 +184,7 @@ class _Scan:
         return piece
 
     def _detected(self, path: Path, detection: Detection, seq: int, origin: Origin | None) -> None:
-        delivery = self._deliver(detection, seq, origin) if origin else None
+        delivery = self._deliver(path, detection, seq, origin) if origin else None
         with self._bar_hidden():
             self.report.event(path, detection, delivery=delivery)
         self.totals.events += 1
@@ -192,14 +192,14 @@ class _Scan:
         self.totals.incidents += (path, detection.incident) != self.last_incident
         self.last_incident = (path, detection.incident)
 
-    def _deliver(self, detection: Detection, seq: int, origin: Origin) -> str:
+    def _deliver(self, path: Path, detection: Detection, seq: int, origin: Origin) -> str:
         """Send one event; once the service is down, the others are only counted."""
         if self.uplink is not None and not self.is_uplink_down:
             try:
                 self.uplink.deliver(pack(detection, seq, origin, self.detector.rules))
             except (UplinkError, WireError) as error:
                 self.is_uplink_down = isinstance(error, UplinkDownError)
-                self.tell(f"error: event at {detection.onset_s:.2f} s not delivered: {error}")
+                self.tell(f"error: {path}: event at {detection.onset_s:.2f} s not delivered: {error}")
                 if self.is_uplink_down:
                     self.tell("error: further events of this scan are not sent; scan again to deliver what is missing")
             else:

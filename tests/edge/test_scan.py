@@ -375,6 +375,7 @@ def test_a_refused_event_is_told_in_one_line_and_the_others_are_still_sent(send,
     result = send(evening)
     assert result.exit_code == 1
     (line,) = result.stderr.splitlines()
+    assert line.startswith(f"error: {evening}: event at ")
     assert "answered 422, Consent withdrawn: ask again" in line
     assert len(service.events) == 1
     assert "sent     1 events, 1 not delivered" in result.stdout
