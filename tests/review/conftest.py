@@ -6,6 +6,7 @@ import hashlib
 import io
 import re
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -102,14 +103,28 @@ def digest_field(payload: bytes) -> str:
     return f"sha-256=:{base64.b64encode(hashlib.sha256(payload).digest()).decode()}:"
 
 
+LOOP = asyncio.new_event_loop()
+"""Where every application of the tests runs, on a thread of its own: a loop for each request would cost more than most requests."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _running_loop() -> Iterator[None]:
+    thread = threading.Thread(target=LOOP.run_forever, name="applications", daemon=True)
+    thread.start()
+    yield
+    LOOP.call_soon_threadsafe(LOOP.stop)
+    thread.join()
+    LOOP.close()
+
+
 class InProcess(httpx.BaseTransport):
-    """Answers requests from the application itself, each in an event loop of its own, so that threads may share a client."""
+    """Answers requests from the application itself."""
 
     def __init__(self, app: FastAPI, address: str) -> None:
         self._asgi = httpx.ASGITransport(app, raise_app_exceptions=False, client=(address, 50_000))
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        return asyncio.run(self._answer(request))
+        return asyncio.run_coroutine_threadsafe(self._answer(request), LOOP).result()
 
     async def _answer(self, request: httpx.Request) -> httpx.Response:
         answer = await self._asgi.handle_async_request(request)
