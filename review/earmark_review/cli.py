@@ -60,13 +60,19 @@ def serve_command(
     port: Annotated[int | None, typer.Option(help="Port; 0 takes any free one. [default: 8600]")] = None,
 ) -> None:
     """Serve the review pages and the devices' intake until interrupted."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
     with _opened(data, host=host, port=port) as service:
         listener = listen(service.settings.host, service.settings.port)
         typer.echo(f"Earmark review at {url_of(listener)} (data in {service.settings.data}); Ctrl-C ends it")
         _warn(service)
+        _log_to_stderr()
         serve_until_interrupted(service, listener)
+
+
+def _log_to_stderr() -> None:
+    """A dated line for each request, in place of whatever the command line set up for commands that come and go."""
+    line = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+    logging.basicConfig(level=logging.WARNING, format=line, stream=sys.stderr, force=True)
+    logging.getLogger("earmark_review").setLevel(logging.INFO)
 
 
 def _warn(service: Service) -> None:

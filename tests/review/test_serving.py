@@ -96,6 +96,10 @@ def test_a_killed_server_keeps_every_event_that_it_acknowledged(tmp_path, make_s
     assert [answer.content for answer in again] == receipts
     assert Receipt.from_bytes(receipts[0]).tiers_missing == (0, 3)
     assert "Traceback" not in errors
+    assert errors.count("POST /api/v1/events answered 200") == 12
+    assert token not in errors
+    assert process.returncode == 0
+    assert sorted(path.name for path in data.iterdir()) == ["blobs", "review.db"]
     assert "nobody can sign in yet" in errors
 
     service = open_service(ReviewSettings(data=data))

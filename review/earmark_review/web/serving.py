@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import signal
 import socket
 import threading
 from collections.abc import Iterator
@@ -14,6 +16,7 @@ from earmark_review.errors import DatabaseError, SettingsError
 from earmark_review.service import Service
 from earmark_review.web.app import create_app
 
+logger = logging.getLogger(__name__)
 _BACKLOG = 128
 _START_TIMEOUT_S = 30.0
 
@@ -59,9 +62,16 @@ def server_for(service: Service) -> uvicorn.Server:
 
 
 def serve(service: Service, listener: socket.socket) -> None:
-    """Serve until interrupted."""
-    with listener:
-        server_for(service).run(sockets=[listener])
+    """Serve until SIGINT or SIGTERM, from the main thread; what is under way is answered first, and the caller can tidy up."""
+    # uvicorn ends by raising the signal again, which for SIGTERM would end the process before the database is closed.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with listener:
+            server_for(service).run(sockets=[listener])
+    except KeyboardInterrupt:
+        logger.info("stopped serving")
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager
