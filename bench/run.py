@@ -31,6 +31,8 @@ def main() -> None:
     parser.add_argument("--scan-minutes", type=float, default=60.0, help="length of the file whose scan is measured for peak memory")
     parser.add_argument("--out", type=Path, default=ROOT / "bench" / "RESULTS.md")
     options = parser.parse_args()
+    # First, while this process is small: a child's peak memory counts from its parent's at the fork.
+    peak_mb, scan_s = _scan_peak(options.bundle, options.scan_minutes)
     rng = np.random.default_rng(0)
     audio = (0.1 * rng.standard_normal(int(AUDIO_S * 16_000))).astype(np.float32)
     contenders: dict[str, Callable[[], object]] = {"earmark": _earmark(options.bundle, audio)}
@@ -38,7 +40,6 @@ def main() -> None:
         contenders["YAMNet, 8-bit, hop 0.48 s, without its front end"] = yamnet
     costs = _interleaved(contenders)
     size_kb = sum(path.stat().st_size for path in options.bundle.iterdir()) / 1000
-    peak_mb, scan_s = _scan_peak(options.bundle, options.scan_minutes)
     report = _report(costs, size_kb, peak_mb, scan_s, options.scan_minutes)
     options.out.write_text(report, encoding="utf-8")
     print(report)
@@ -65,8 +66,8 @@ def _yamnet() -> Callable[[], object] | None:
         settings.intra_op_num_threads = settings.inter_op_num_threads = 1
         session = onnxruntime.InferenceSession(str(graph), settings, providers=["CPUExecutionProvider"])
         quantisation = get_quantization_params(graph) or None
-    patches = np.random.default_rng(2).normal(-2, 2, (int(AUDIO_S / 0.48), 1, 96, 64)).astype(np.float32)
-    return lambda: run_yamnet_onnx(session, patches, quant_params=quantisation)
+    patches = np.random.default_rng(2).normal(-2, 2, (int(AUDIO_S / 0.48), 1, 1, 96, 64)).astype(np.float32)
+    return lambda: [run_yamnet_onnx(session, patch, quant_params=quantisation) for patch in patches]  # its graph takes one at a time
 
 
 def _interleaved(contenders: dict[str, Callable[[], object]]) -> dict[str, list[float]]:

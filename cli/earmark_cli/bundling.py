@@ -122,7 +122,7 @@ The splits share sources, which flatters every figure here: expect less from mic
 Shout has almost no labelled clip and was learned from the two taggers. Adult crying comes almost wholly from acted vocal bursts.
 Labels of acted emotion are what the speaker meant. Voices of children are rare outside the baby cries.
 
-## Figures on the validation split
+## Figures on the val split
 
 {figures.clips:,} clips, scored whole.
 
