@@ -147,7 +147,7 @@ def _kinds(supplier: Supplier, minutes: int, rng: np.random.Generator) -> list[s
     if not there:
         msg = f"{supplier.name} has no clip of {', '.join(SENSITIVE)}, so there is nothing to find"
         raise SceneError(msg)
-    kinds = (there * minutes)[:minutes]
+    kinds = ([there[index] for index in rng.permutation(len(there))] * minutes)[:minutes]
     return [kinds[index] for index in rng.permutation(minutes)]
 
 
