@@ -1,0 +1,54 @@
+"""The notebooks run from top to bottom, keep to their form, and are committed with what they print and draw."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import nbformat
+import pytest
+
+FOLDER = Path(__file__).parents[2] / "notebooks"
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+EACH = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+MOST_LINES = 10
+MOST_BYTES = 400_000
+
+
+def runner():
+    spec = importlib.util.spec_from_file_location("notebook_runner", FOLDER / "run.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def code_cells(notebook):
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert cells
+    return cells
+
+
+def test_there_are_notebooks():
+    assert NOTEBOOKS, f"no notebook in {FOLDER}"
+
+
+@EACH
+def test_a_notebook_runs_from_top_to_bottom(path, tmp_path, monkeypatch):
+    for name in ("IPYTHONDIR", "MPLCONFIGDIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR"):
+        monkeypatch.setenv(name, str(tmp_path / name))
+    ran = runner().run(path)
+    assert [cell.execution_count for cell in code_cells(ran)] == list(range(1, len(code_cells(ran)) + 1))
+    noisy = [output.name for cell in code_cells(ran) for output in cell.outputs if output.get("name") == "stderr"]
+    assert not noisy, "a notebook that warns is not what a reader should see"
+
+
+@EACH
+def test_a_notebook_is_short_committed_with_its_outputs_and_imports_the_packages(path):
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    assert max(len(cell.source.splitlines()) for cell in code_cells(notebook)) <= MOST_LINES
+    assert path.stat().st_size < MOST_BYTES
+    assert any(output.get("data", {}).get("image/png") for cell in code_cells(notebook) for output in cell.outputs)
+    assert [cell.execution_count for cell in code_cells(notebook)] == list(range(1, len(code_cells(notebook)) + 1))
+    assert "earmark_" in code_cells(notebook)[0].source
+    assert "?" in "".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown"), "a notebook asks questions"
