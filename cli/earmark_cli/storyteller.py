@@ -67,6 +67,7 @@ class Storyteller:
     def synthesised(self, manifest: Path) -> None:
         """The sounds are made, and why."""
         self._say(f"All sounds are made by the project's own synthesiser, because there is no corpus here (no {one_line(manifest)}).")
+        self._say("Synthetic voices are plainer than real ones: expect more misses and more false alarms in life.")
 
     def scene(self, scene: Scene, path: Path, took_s: float) -> None:
         """What was built."""
@@ -82,7 +83,8 @@ class Storyteller:
     def listening(self, bundle: Path, spec: BundleSpec) -> None:
         """What listens."""
         self._heading("Listening, as a device would")
-        self._say(f"The bundle {one_line(bundle)} scores windows of {spec.window_s:g} s, every {spec.hop_s:g} s, on this machine alone.")
+        here = bundle.relative_to(Path.cwd()) if bundle.is_relative_to(Path.cwd()) else bundle
+        self._say(f"The bundle {one_line(here)} scores windows of {spec.window_s:g} s, every {spec.hop_s:g} s, on this machine alone.")
         self._say(f"It looks for {_listed(spec.sensitive)}.")
         self._say("Sound is held in memory for a minute or two and then forgotten. Only what is flagged is sent on.")
         if warning := unverified_warning(spec):
