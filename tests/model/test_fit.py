@@ -20,7 +20,7 @@ from earmark_model.network import NetworkSpec, Tagger
 
 SCREAM, OTHER = LABELS.index("scream"), LABELS.index("other")
 SMALL = TrainConfig(
-    seed=0, epochs=3, examples_per_epoch=64, batch_size=16, learning_rate=1e-2, network=NetworkSpec(channels=(8, 8, 8, 8), context=1)
+    seed=0, epochs=3, examples_per_epoch=64, batch_size=16, learning_rate=1e-2, network=NetworkSpec(channels=(16, 16, 16, 16), context=1)
 )
 
 
@@ -138,7 +138,7 @@ def test_the_teachers_scores_train_the_teacher_head(tmp_path: Path) -> None:
 
 def test_a_checkpoint_of_another_shape_is_refused_by_name(tmp_path: Path) -> None:
     trained(tmp_path)
-    wider = dataclasses.replace(SMALL, network=NetworkSpec(channels=(8, 8, 8, 16), context=1))
+    wider = dataclasses.replace(SMALL, network=NetworkSpec(channels=(16, 16, 16, 32), context=1))
     with pytest.raises(CheckpointError, match=r"last\.pt: not a checkpoint of this configuration"):
         Trainer(wider, tmp_path, device=torch.device("cpu")).resume()
 
@@ -186,4 +186,4 @@ def test_an_impossible_configuration_is_refused(change: dict[str, float]) -> Non
 
 
 def test_the_configuration_can_be_written_as_json() -> None:
-    assert json.loads(json.dumps(dataclasses.asdict(SMALL)))["network"]["channels"] == [8, 8, 8, 8]
+    assert json.loads(json.dumps(dataclasses.asdict(SMALL)))["network"]["channels"] == [16, 16, 16, 16]

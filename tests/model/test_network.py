@@ -51,9 +51,9 @@ def test_clips_of_a_batch_do_not_hear_each_other(tagger: Tagger) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"channels": (8, 8, 8)},
+        {"channels": (16, 16, 16)},
         {"channels": (0, 8, 8, 8)},
-        {"channels": (4, 8, 8, 8)},
+        {"channels": (8, 16, 16, 16)},
         {"dropout": 1.0},
         {"sharpness": 0.0},
         {"context": -1},
