@@ -130,7 +130,8 @@ def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
     """`path` as an open sound file, after the checks that need no decoding; every failure is an `AudioError`."""
     _check_container(path)
     try:
-        sound = soundfile.SoundFile(os.fsencode(path))
+        # By descriptor: from a name that ends in .mp3, libsndfile takes any bytes for MP3, and its decoder complains on stderr.
+        sound = soundfile.SoundFile(os.open(path, os.O_RDONLY), closefd=True)
     except soundfile.LibsndfileError as error:
         msg = f"{path}: not audio that can be decoded ({_cause(error)}); expected wav, flac, ogg, opus or mp3"
         raise AudioError(msg) from error

@@ -413,3 +413,12 @@ def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "scandir", refusing)
     with pytest.raises(AudioError, match=r"locked: cannot be read \(Permission denied\)"):
         find_audio([tmp_path])
+
+
+@pytest.mark.parametrize("suffix", AUDIO_SUFFIXES)
+def test_noise_under_any_name_is_one_error_and_no_chatter_of_a_decoder(tmp_path, capfd, suffix):
+    path = tmp_path / f"noise{suffix}"
+    path.write_bytes(np.random.default_rng(6).bytes(4_000))
+    with pytest.raises(AudioError, match="not audio that can be decoded"):
+        read_audio(path)
+    assert capfd.readouterr() == ("", "")
