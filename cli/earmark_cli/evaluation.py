@@ -16,9 +16,11 @@ from earmark_data.audio import read_audio
 from earmark_data.labels import MANIFEST_LABELS
 from earmark_data.manifest import SPLITS, Manifest, ManifestError, read_manifest
 from earmark_edge.scorer import Scorer
-from earmark_model.calibration import expected_calibration_error
 from earmark_model.contract import CARD_FILE, LABELS
 from earmark_model.metrics import Figures, measure
+
+HEADINGS = ("label", "positives", "AP", "AUROC", "recall at 1 % FPR", "ECE")
+"""Average precision, area under the ROC curve, recall at 1 % false positives, expected calibration error."""
 
 
 def evaluate_bundle(
@@ -55,20 +57,22 @@ def label_indices(manifest: Manifest) -> NDArray[np.int64]:
     return np.array([LABELS.index(MANIFEST_LABELS[row.label]) for row in manifest])
 
 
-def calibration_errors(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> dict[str, float]:
-    """Expected calibration error per label."""
-    return {label: expected_calibration_error(scores[:, index], labels == index) for index, label in enumerate(LABELS)}
-
-
 def as_dict(figures: Figures) -> dict[str, Any]:
     """For JSON."""
     return asdict(figures)
 
 
-def rows(figures: Figures) -> list[tuple[str, str, str, str, str]]:
-    """Label, positives, average precision, AUROC and recall at 1 % false positives, as text; a dash where nothing can be measured."""
+def rows(figures: Figures) -> list[tuple[str, ...]]:
+    """The columns of `HEADINGS` for each label, as text; a dash where nothing can be measured."""
     return [
-        (label, f"{each.positives:,}", _text(each.average_precision), _text(each.auroc), _text(each.recall_at_1_percent))
+        (
+            label,
+            f"{each.positives:,}",
+            _text(each.average_precision),
+            _text(each.auroc),
+            _text(each.recall_at_1_percent),
+            _text(each.calibration_error),
+        )
         for label, each in figures.labels.items()
     ]
 
@@ -86,9 +90,8 @@ def triage_line(figures: Figures) -> str:
 def print_figures(figures: Figures, title: str) -> None:
     """A table on stdout."""
     table = Table(title=f"{title}: {figures.clips:,} clips", title_justify="left")
-    table.add_column("label")
-    for heading in ("positives", "AP", "AUROC", "recall at 1 % FPR"):
-        table.add_column(heading, justify="right")
+    for heading in HEADINGS:
+        table.add_column(heading, justify="left" if heading == "label" else "right")
     for row in rows(figures):
         table.add_row(*row)
     console = Console()
@@ -98,7 +101,7 @@ def print_figures(figures: Figures, title: str) -> None:
 
 def markdown(figures: Figures) -> str:
     """The same table for a card."""
-    lines = ["| label | positives | AP | AUROC | recall at 1 % FPR |", "|---|---|---|---|---|"]
+    lines = [f"| {' | '.join(HEADINGS)} |", f"|{'---|' * len(HEADINGS)}"]
     lines += [f"| {' | '.join(row)} |" for row in rows(figures)]
     return "\n".join([*lines, "", triage_line(figures) + "."])
 

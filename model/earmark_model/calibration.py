@@ -45,13 +45,6 @@ def calibrate(logits: NDArray[np.floating], labels: NDArray[np.int64]) -> Calibr
     return Calibration(tuple(scale), tuple(bias), tuple(fitted))
 
 
-def expected_calibration_error(scores: NDArray[np.floating], positive: NDArray[np.bool_], bins: int = 15) -> float:
-    """Mean distance of confidence from frequency over equal-width bins, weighted by their clips (Naeini et al., 2015)."""
-    placed = np.minimum((scores * bins).astype(int), bins - 1)
-    gaps = [abs(scores[placed == each].mean() - positive[placed == each].mean()) * np.mean(placed == each) for each in np.unique(placed)]
-    return float(np.sum(gaps))
-
-
 def working_thresholds(scores: NDArray[np.floating], labels: NDArray[np.int64], false_positive_rate: float = 0.005) -> dict[str, Threshold]:
     """A threshold per label, without a guarantee, from validation scores `[clips, labels]`.
 

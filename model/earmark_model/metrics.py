@@ -16,12 +16,13 @@ Flags = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class LabelFigures:
-    """One label against all other clips. `None` where there are no positives or no negatives to measure on."""
+    """One label against all other clips; `None` where there are no positives or no negatives to measure on."""
 
     positives: int
     average_precision: float | None
     auroc: float | None
     recall_at_1_percent: float | None
+    calibration_error: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,13 @@ def recall_at_rate(scores: Scores, positive: Flags, rate: float) -> float | None
     return recall_at_false_positives(scores, positive, int(np.floor(rate * np.count_nonzero(~positive))))
 
 
+def expected_calibration_error(scores: NDArray[np.floating], positive: NDArray[np.bool_], bins: int = 15) -> float:
+    """Mean distance of confidence from frequency over equal-width bins, weighted by their clips (Naeini et al., 2015)."""
+    placed = np.minimum((scores * bins).astype(int), bins - 1)
+    gaps = [abs(scores[placed == each].mean() - positive[placed == each].mean()) * np.mean(placed == each) for each in np.unique(placed)]
+    return float(np.sum(gaps))
+
+
 def triage_score(scores: Scores) -> Scores:
     """The largest sensitive score of each clip, from `[clips, labels]`."""
     largest: Scores = scores[:, [LABELS.index(label) for label in SENSITIVE]].max(1)
@@ -77,12 +85,13 @@ def triage_score(scores: Scores) -> Scores:
 def label_figures(scores: Scores, positive: Flags) -> LabelFigures:
     """Figures of one label, from its scores `[clips]`."""
     if not positive.any() or positive.all():
-        return LabelFigures(int(positive.sum()), None, None, None)
+        return LabelFigures(int(positive.sum()), None, None, None, None)
     return LabelFigures(
         int(positive.sum()),
         float(average_precision_score(positive, scores)),
         float(roc_auc_score(positive, scores)),
         recall_at_rate(scores, positive, 0.01),
+        expected_calibration_error(scores, positive),
     )
 
 
@@ -90,10 +99,12 @@ def measure(scores: Scores, labels: NDArray[np.int64], durations_s: Scores) -> F
     """Figures from clip scores `[clips, labels]`, each clip's label index `[clips]` and length `[clips]`.
 
     Raises:
-        ValueError: the arrays' lengths differ, or a score is not finite.
+        ValueError: the arrays' lengths differ, or a score is not in [0, 1].
     """
-    if not scores.shape[0] == labels.size == durations_s.size or not np.isfinite(scores).all():
-        msg = f"need finite scores of one length with labels and durations, got {scores.shape}, {labels.shape}, {durations_s.shape}"
+    if not scores.shape[0] == labels.size == durations_s.size or not ((scores >= 0) & (scores <= 1)).all():
+        msg = (
+            f"need finite scores in [0, 1] of one length with labels and durations, got {scores.shape}, {labels.shape}, {durations_s.shape}"
+        )
         raise ValueError(msg)
     sensitive = np.isin(labels, [LABELS.index(label) for label in SENSITIVE])
     triage = triage_score(scores)

@@ -5,9 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from earmark_model.calibration import Calibration, calibrate, expected_calibration_error, working_thresholds
+from earmark_model.calibration import Calibration, calibrate, working_thresholds
 from earmark_model.contract import LABELS
-from earmark_model.metrics import measure, recall_at_false_positives, recall_at_rate, threshold_at_false_positives
+from earmark_model.metrics import (
+    expected_calibration_error,
+    measure,
+    recall_at_false_positives,
+    recall_at_rate,
+    threshold_at_false_positives,
+)
 
 RNG = np.random.default_rng(3)
 SCREAM, CRY, SPEECH, OTHER = (LABELS.index(label) for label in ("scream", "cry", "speech", "other"))
@@ -43,6 +49,7 @@ def test_triage_takes_any_sensitive_label_for_any_sensitive_clip() -> None:
     assert figures.labels["scream"].recall_at_1_percent == 0.0
     assert figures.negative_hours == pytest.approx(0.5)
     assert figures.labels["laughter"].average_precision is None
+    assert figures.labels["speech"].calibration_error == pytest.approx((3 * 0.1 + 0.01) / 4)
 
 
 def test_false_alarms_per_hour_follow_the_length_of_the_negatives() -> None:
