@@ -6,9 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from earmark_cli.evaluation import label_indices, markdown
+from earmark_cli.evaluation import figures_of, label_indices, markdown
 from earmark_cli.progress import counted
 from earmark_cli.training import clip_logits, manifest_path
 from earmark_data.audio import read_audio
@@ -19,7 +17,7 @@ from earmark_model.checkpoint import CheckpointError, read_config
 from earmark_model.contract import Threshold
 from earmark_model.export import TOLERANCE, CalibratedTagger, ParityReport, fused, write_bundle
 from earmark_model.fit import load_tagger
-from earmark_model.metrics import Figures, measure
+from earmark_model.metrics import Figures
 from earmark_model.network import parameters
 
 __all__ = ["TOLERANCE", "export_run"]
@@ -47,7 +45,7 @@ def export_run(run: Path, out: Path, corpus: Path | None) -> ParityReport:
     logits, labels = clip_logits(tagger, validation, pcm), label_indices(validation)
     calibration = calibrate(logits, labels)
     scores = calibration(logits)
-    figures = measure(scores, labels, np.array([row.duration_s for row in validation]))
+    figures = figures_of(scores, validation)
     thresholds = working_thresholds(scores, labels)
     parity_rows = validation.rows[:: max(1, len(validation) // PARITY_CLIPS)]
     clips = [read_audio(row.path) for row in parity_rows]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,8 +34,12 @@ def evaluate_bundle(
         raise ManifestError(msg)
     scorer = Scorer(bundle)
     chosen = read_manifest(manifest).select(splits=[split], licence_tiers=licence_tiers or None, only=sources or None)
-    scores = clip_scores(scorer, chosen)
-    return measure(scores, label_indices(chosen), np.array([row.duration_s for row in chosen]))
+    return figures_of(clip_scores(scorer, chosen), chosen)
+
+
+def figures_of(scores: NDArray[np.floating], manifest: Manifest) -> Figures:
+    """Figures of scores `[clips, labels]` against the manifest's labels and lengths."""
+    return measure(scores, label_indices(manifest), np.array([row.duration_s for row in manifest]))
 
 
 def clip_scores(scorer: Scorer, manifest: Manifest) -> NDArray[np.float64]:
@@ -55,11 +57,6 @@ def clip_scores(scorer: Scorer, manifest: Manifest) -> NDArray[np.float64]:
 def label_indices(manifest: Manifest) -> NDArray[np.int64]:
     """Each clip's label as an index into `LABELS`, `[clips]`."""
     return np.array([LABELS.index(MANIFEST_LABELS[row.label]) for row in manifest])
-
-
-def as_dict(figures: Figures) -> dict[str, Any]:
-    """For JSON."""
-    return asdict(figures)
 
 
 def rows(figures: Figures) -> list[tuple[str, ...]]:

@@ -9,10 +9,11 @@ from importlib.util import find_spec
 from typing import Annotated
 
 import typer
+from rich.console import Console
 from rich.logging import RichHandler
 
 GROUPS = {
-    "data": ("earmark_cli.data", "soundfile", "edge or train", "Read and check labelled corpora."),
+    "data": ("earmark_cli.data", "soundfile", "edge", "Read and check labelled corpora."),
     "model": ("earmark_cli.model", "torch", "train", "Export and measure models."),
     "edge": ("earmark_edge.cli", "soundfile", "edge", "Run a bundle on the device: flag screams and cries."),
     "review": ("earmark_review.cli", "fastapi", "review", "Serve flagged clips to reviewers."),
@@ -39,7 +40,7 @@ def build(only: str | None = None) -> typer.Typer:
             _add_hint(app, name, extra)
     if only in GROUPS:
         return app
-    if find_spec("soundfile") and find_spec("fastapi") and find_spec("earmark_cli.demo"):
+    if find_spec("soundfile") and find_spec("fastapi"):
         app.command("demo")(importlib.import_module("earmark_cli.demo").demo)
     else:
         _add_hint(app, "demo", "edge,review")
@@ -54,15 +55,13 @@ def main() -> None:
 
 def _configure(verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what happens to stderr.")] = False) -> None:
     level = logging.INFO if verbose else logging.WARNING
-    from rich.console import Console  # noqa: PLC0415 - only commands that run need a console
-
     logging.basicConfig(level=level, format="%(message)s", handlers=[RichHandler(console=Console(stderr=True), show_path=False)])
 
 
 def _add_hint(app: typer.Typer, name: str, extra: str) -> None:
     @app.command(name, hidden=True, context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
     def hint() -> None:
-        sys.stderr.write(f"earmark {name} is not installed; get it with: pip install 'earmark[{extra.split(' or ', maxsplit=1)[0]}]'\n")
+        sys.stderr.write(f"earmark {name} is not installed; get it with: pip install 'earmark[{extra}]'\n")
         raise typer.Exit(2)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -57,6 +58,6 @@ def evaluate(
         sys.stderr.write(f"error: {error}\n")
         raise typer.Exit(1) from None
     if as_json:
-        sys.stdout.write(json.dumps(evaluation.as_dict(figures)) + "\n")
+        sys.stdout.write(json.dumps(asdict(figures)) + "\n")
     else:
         evaluation.print_figures(figures, f"{bundle.name} on {manifest.name}, split {split}")

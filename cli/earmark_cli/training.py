@@ -15,18 +15,18 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
+from earmark_cli.evaluation import figures_of
 from earmark_cli.progress import counted
 from earmark_data.audio import read_audio
 from earmark_data.augment import SpectrogramAugment
 from earmark_data.dataset import ClipDataset, SamplingConfig
-from earmark_data.labels import MANIFEST_LABELS
 from earmark_data.manifest import ClipRow, Manifest, read_manifest
 from earmark_data.pcm import PcmStore
 from earmark_data.teachers import Teachers
 from earmark_model.checkpoint import CONFIG, LAST, CheckpointError, describe_environment, read_config, write_config
 from earmark_model.contract import LABELS, SAMPLE_RATE_HZ
 from earmark_model.fit import Batch, Progression, TrainConfig, Trainer
-from earmark_model.metrics import Figures, measure
+from earmark_model.metrics import Figures
 from earmark_model.network import Tagger
 
 MAX_CLIP_S = 30.0
@@ -124,9 +124,7 @@ def pick_device(name: str) -> torch.device:
 
 def validate(tagger: Tagger, manifest: Manifest, pcm: PcmStore) -> Figures:
     """Figures over whole clips of `manifest`, as the exported graph would score them."""
-    scores = torch.sigmoid(torch.from_numpy(clip_logits(tagger, manifest, pcm))).numpy()
-    labels = np.array([LABELS.index(MANIFEST_LABELS[row.label]) for row in manifest])
-    return measure(scores, labels, np.array([row.duration_s for row in manifest]))
+    return figures_of(torch.sigmoid(torch.from_numpy(clip_logits(tagger, manifest, pcm))).numpy(), manifest)
 
 
 def clip_logits(tagger: Tagger, manifest: Manifest, pcm: PcmStore) -> NDArray[np.float32]:
