@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from earmark_cli.peers import PEERS, BundleListener, heard, recorded
+from earmark_cli.peers import PEERS, BundleListener, Peer, Recorded, heard, peer_of, recorded
 from earmark_cli.progress import counted
 from earmark_cli.scored import ROUNDED_FLOOR, Scored, label_indices
 from earmark_cli.training import clip_logits
@@ -117,7 +117,9 @@ def read_candidate(path: Path) -> Candidate:
 
 
 def evaluate_left_out(models: Sequence[Path], manifest: Path, sources: Sequence[str], peers: Sequence[str] | None = None) -> LeftOut:
-    """Figures on `sources` (or `all` that the models left out); peers by their recorded scores, by default all there are.
+    """Figures on `sources` (or `all` that the models left out), beside `peers`, which hear the clips themselves.
+
+    Without `peers` (None) they are all that the corpus has recorded scores of: at no cost, and named so.
 
     A left-out source brings its clips of every split, and its own harmless clips join those of the run's other left-out
     sources and the validation split of the kept ones: thresholds are set on these pooled negatives. Clips whose group
@@ -131,17 +133,15 @@ def evaluate_left_out(models: Sequence[Path], manifest: Path, sources: Sequence[
         whole = read_manifest(manifest, progress=progress)
     candidates = [read_candidate(path) for path in models]
     wanted = _assigned(candidates, sources, whole)
-    names = list(peers) if peers is not None else [name for name in PEERS if (whole.path.parent / "teachers" / f"{name}.npz").is_file()]
-    taggers = [recorded(name, whole) for name in names]
+    taggers = _peers(peers, whole)
+    used = [candidate for candidate in candidates if any(by is candidate for by in wanted.values())]
+    pools = [left_out_pool(whole, candidate) for candidate in used]
+    others = [_peer_scores(each, [pool for pool, _ in pools], whole) for each in taggers]
     trials = []
-    for candidate in candidates:
-        if not any(by is candidate for by in wanted.values()):
-            continue
-        pool, shared = left_out_pool(whole, candidate)
+    for position, (candidate, (pool, shared)) in enumerate(zip(used, pools, strict=True)):
         ours = Scored(OURS, pool, _scores(candidate, pool, whole))
-        others = [Scored(each.name, pool, each.clip_scores(pool), ROUNDED_FLOOR) for each in taggers]
         asked = [source for source, by in wanted.items() if by is candidate]
-        trials.append(Trial(candidate, asked, shared, [ours, *others]))
+        trials.append(Trial(candidate, asked, shared, [ours, *(scored[position] for scored in others)]))
     return compare(trials)
 
 
@@ -210,6 +210,23 @@ def compare(trials: Sequence[Trial], *, resamples: int = RESAMPLES, seed: int = 
         shout={source: by_model for trial in trials for source in trial.asked if (by_model := _shout(trial, source))},
         negatives={str(trial.candidate.path.name): _pooled(trial.models[0]) for trial in trials},
     )
+
+
+def _peers(names: Sequence[str] | None, whole: Manifest) -> list[Peer]:
+    """The peers that were named, live; by default those with recorded scores."""
+    if names is not None:
+        return [peer_of(name, whole) for name in dict.fromkeys(names)]
+    folder = whole.path.parent / "teachers"
+    return [recorded(name, whole) for name in PEERS if (folder / f"{name}.npz").is_file()]
+
+
+def _peer_scores(peer: Peer, pools: Sequence[Manifest], whole: Manifest) -> list[Scored]:
+    """A peer's scores of each pool; a clip that several pools share is heard once."""
+    if isinstance(peer, Recorded):
+        return [Scored(peer.name, pool, peer.clip_scores(pool), ROUNDED_FLOOR) for pool in pools]
+    union = Manifest(whole.path, tuple({row.index: row for pool in pools for row in pool}.values()), whole.sha256)
+    scores = dict(zip((row.index for row in union), heard(peer, union), strict=True))
+    return [Scored(peer.name, pool, np.stack([scores[row.index] for row in pool])) for pool in pools]
 
 
 def _assigned(candidates: Sequence[Candidate], sources: Sequence[str], whole: Manifest) -> dict[str, Candidate]:

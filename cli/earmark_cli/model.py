@@ -59,7 +59,7 @@ def evaluate(
     ] = None,
     peer: Annotated[
         list[str] | None,
-        typer.Option(help="yamnet (run live) or mn04 (scores recorded beside the manifest) on the same clips; repeatable."),
+        typer.Option(help="yamnet or mn04 (run from the weights in the corpus) on the same clips; repeatable."),
     ] = None,
     robustness: Annotated[bool, typer.Option("--robustness", help="Also quieter, in noise, babble and rooms, and through codecs.")] = False,
     out: Annotated[Path | None, typer.Option(help="Folder for evaluation.html (one page), evaluation.json and pictures.")] = None,
@@ -69,7 +69,7 @@ def evaluate(
     """Score every clip of a split as a device would: average precision, AUROC, recall at 1 % false positives, triage.
 
     Sources that training left out: `earmark model evaluate runs/a runs/b manifest.csv --leave-out all`, each source by the
-    run that never heard it, beside the peers' recorded scores.
+    run that never heard it, beside the peers' recorded scores, or beside those given with --peer, which hear the clips themselves.
     """
     if leave_out:
         _evaluate_left_out(models, manifest, leave_out, peer, out, as_json=as_json)

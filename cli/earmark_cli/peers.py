@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -25,7 +28,7 @@ Audio = NDArray[np.float32]
 Scores = NDArray[np.float64]
 
 PEERS = ("yamnet", "mn04")
-"""What `--peer` takes: YAMNet, run live; EfficientAT mn04_as, whose scores are recorded beside the corpus's manifest."""
+"""What `--peer` takes: YAMNet, and EfficientAT mn04_as by the weights that lie in the corpus (its recorded scores without them)."""
 
 PEER_LABELS: dict[str, tuple[str, ...]] = {
     **TAGGER_LABELS,
@@ -35,6 +38,9 @@ PEER_LABELS: dict[str, tuple[str, ...]] = {
 }
 """Model label to the AudioSet names whose largest score a peer is judged by, as the corpus's own figures are; `other` has none."""
 
+
+TAGGER_FILE = "mn04_as.pt"
+logger = logging.getLogger(__name__)
 
 _AT_ONCE = 8
 """Windows that are scored together; more would leave a processor's cache."""
@@ -79,6 +85,20 @@ class YamnetListener:
         return our_labels(self.network.labels, self.network.run(audio).max(0))
 
 
+class Mn04Listener:
+    """mn04, each label by its largest score over the windows of a clip."""
+
+    name = "mn04"
+
+    def __init__(self, weights: Path) -> None:
+        mn04 = importlib.import_module("earmark_cli.mn04")  # loads torch, which the other peers do without
+        self.labels, self.network = mn04.LABELS, mn04.Mn04.read(weights)
+
+    def hear(self, audio: Audio) -> Scores:
+        """See `Listener`."""
+        return our_labels(self.labels, self.network.scores(audio).max(0))
+
+
 @dataclass(frozen=True)
 class Recorded:
     """A tagger's scores of the clean clips, as they lie in `teachers/` beside the manifest: a peer at no cost."""
@@ -87,8 +107,8 @@ class Recorded:
 
     @property
     def name(self) -> str:
-        """Such as `mn04`."""
-        return self.teacher.name
+        """Such as `mn04 (recorded)`: a table says that the peer did not hear the clips itself."""
+        return f"{self.teacher.name} (recorded)"
 
     @cached_property
     def _labelled(self) -> Scores:
@@ -117,8 +137,7 @@ def recorded(name: str, whole: Manifest) -> Recorded:
     """
     path = whole.path.parent / "teachers" / f"{name}.npz"
     if name not in TEACHERS or not path.is_file():
-        live = ", or take --peer yamnet, which is run live" if name != "yamnet" else ""
-        msg = f"{path}: no such file; the peer {name} is known by scores recorded beside the manifest: put them there{live}"
+        msg = f"{path}: no such file; the recorded scores of {name} lie there beside the manifest of a corpus that has them"
         raise PeerError(msg)
     try:
         teacher = Teacher.read(path, whole)
@@ -152,13 +171,25 @@ def heard(listener: Listener, manifest: Manifest) -> Scores:
     return scores
 
 
-def peer_of(name: str, whole: Manifest) -> YamnetListener | Recorded:
-    """The peer that `--peer` names, for clips of `whole`.
+Peer = YamnetListener | Mn04Listener | Recorded
+
+
+def peer_of(name: str, whole: Manifest) -> Peer:
+    """The peer that `--peer` names, for clips of `whole`; mn04 by its recorded scores where its weights are not there.
 
     Raises:
-        PeerError: the peer is unknown, not installed, or not recorded for this corpus.
+        PeerError: the peer is unknown, not installed, or the corpus has neither its weights nor its scores.
     """
     if name not in PEERS:
         msg = f"--peer must be one of {', '.join(PEERS)}, got {name!r}"
         raise PeerError(msg)
-    return yamnet() if name == "yamnet" else recorded(name, whole)
+    if name == "yamnet":
+        return yamnet()
+    weights = whole.path.parent / "teachers" / TAGGER_FILE
+    if weights.is_file():
+        return Mn04Listener(weights)
+    if not weights.with_name("mn04.npz").is_file():
+        msg = f"{weights}: no such file; mn04 is run from these weights, or taken from its recorded scores, mn04.npz, in the same folder"
+        raise PeerError(msg)
+    logger.warning("%s: no such weights; mn04 is taken from its recorded scores, which know clean clips only", weights)
+    return recorded(name, whole)

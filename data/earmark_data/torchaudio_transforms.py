@@ -16,5 +16,6 @@ with mock.patch.object(Path, "glob", return_value=()):
 FrequencyMasking = transforms.FrequencyMasking
 TimeMasking = transforms.TimeMasking
 MelSpectrogram = transforms.MelSpectrogram
+Resample = transforms.Resample
 
-__all__ = ["FrequencyMasking", "MelSpectrogram", "TimeMasking"]
+__all__ = ["FrequencyMasking", "MelSpectrogram", "Resample", "TimeMasking"]

@@ -218,3 +218,23 @@ def test_every_source_is_heard_by_the_run_that_left_it_out(corpus_of_tones: Path
 def test_a_folder_that_is_no_run_is_told_so(corpus_of_tones: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"config\.json: not a readable training configuration"):
         evaluate_left_out([tmp_path], corpus_of_tones, ["all"])
+
+
+def test_a_peer_that_is_named_hears_each_clip_once_however_many_runs_share_it(
+    corpus_of_tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Counting:
+        name = "mn04"
+        heard = 0
+
+        def hear(self, audio: np.ndarray) -> np.ndarray:
+            self.heard += 1
+            return np.full(len(LABELS), float(np.abs(audio).max()))
+
+    peer = Counting()
+    monkeypatch.setattr("earmark_cli.leave_out.peer_of", lambda _name, _whole: peer)
+    train_without(tmp_path / "a", "s0", corpus_of_tones)
+    train_without(tmp_path / "b", "s1", corpus_of_tones)
+    figures = evaluate_left_out([tmp_path / "a", tmp_path / "b"], corpus_of_tones, ["all"], ["mn04"])
+    assert figures.models == [OURS, "mn04"]
+    assert peer.heard == len(read_manifest(corpus_of_tones))

@@ -122,7 +122,7 @@ def test_the_card_takes_the_comparison_and_keeps_its_other_parts(manifest: Path,
         (["--split", "night"], "--split must be one of train, val, test, got 'night'"),
         (["--source", "nowhere"], "no source named nowhere"),
         (["--licence", "secret"], "no row is left"),
-        (["--peer", "mn04"], "mn04.npz: no such file"),
+        (["--peer", "mn04"], "mn04_as.pt: no such file"),
         (["--peer", "panns"], "--peer must be one of yamnet, mn04, got 'panns'"),
     ],
 )

