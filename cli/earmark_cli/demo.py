@@ -28,11 +28,13 @@ from earmark_edge.capture import CaptureError, duration_s, files_of
 from earmark_edge.decide import DecideConfigError
 from earmark_edge.detector import Detector, Heard
 from earmark_edge.event import WireError
+from earmark_edge.keys import KeyFileError
 from earmark_edge.oneline import one_line
 from earmark_edge.outbox import Parcel, file_origin, pack, wav_bytes
 from earmark_edge.scan import hear
 from earmark_edge.scorer import Scorer, ScoringError
 from earmark_edge.settings import EdgeSettings, SettingsError, default_bundle
+from earmark_edge.spool import SpoolError
 from earmark_edge.uplink import UplinkError
 from earmark_model.contract import BundleError
 from earmark_review.errors import ReviewError
@@ -86,6 +88,8 @@ def demo(
         CaptureError,
         ReviewError,
         UplinkError,
+        KeyFileError,
+        SpoolError,
         WireError,
         OSError,
     ) as error:
@@ -190,10 +194,9 @@ class _Demo:
 
     def _deliver(self, parcel: Parcel) -> None:
         self.flagged += 1
-        try:
-            self.review.uplink.deliver(parcel)
-        except UplinkError as error:
-            self.teller.failure(error)
+        trouble = self.review.deliver(parcel)
+        if trouble:
+            self.teller.failure(RuntimeError(trouble))
         else:
             self.delivered += 1
 

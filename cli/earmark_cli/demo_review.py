@@ -1,4 +1,4 @@
-"""A review server that lives as long as the demo: an account, an enrolled device, and a folder that is deleted at the end."""
+"""A review server that lives as long as the demo: an account, a device that enrols with a code, and a folder that is deleted at the end."""
 
 from __future__ import annotations
 
@@ -6,10 +6,19 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from earmark_edge.consent import Consent
+from earmark_edge.courier import Courier, write_consent
+from earmark_edge.enrolling import enrol
+from earmark_edge.keys import read_credentials
+from earmark_edge.outbox import Parcel
+from earmark_edge.settings import DEFAULT_OUTBOX_BYTES
+from earmark_edge.spool import SPOOL_FILE, Spool
 from earmark_edge.uplink import Uplink
+from earmark_model.contract import LABELS
 from earmark_review.accounts import Role
 from earmark_review.service import open_service
 from earmark_review.settings import read_settings
@@ -27,7 +36,19 @@ class DemoReview:
     url: str
     user: str
     password: str = field(repr=False)
+    courier: Courier
     uplink: Uplink
+
+    def deliver(self, parcel: Parcel) -> str:
+        """Seal a parcel, put it into the outbox, and empty that; says why where it was not delivered, else "".
+
+        Raises:
+            ConsentError, SpoolError, WireError: it cannot even be put into the outbox.
+        """
+        self.courier.accept(parcel)
+        done = self.courier.deliver(self.uplink)
+        waiting = self.courier.spool.counts().events
+        return "" if not waiting else done.trouble or "the review server refused it"
 
 
 @contextmanager
@@ -43,8 +64,24 @@ def demo_review(folder: Path) -> Iterator[DemoReview]:
         try:
             password = secrets.token_urlsafe(9)
             service.add_user(USER, password, Role.SUPERVISOR)
-            token = service.add_device(DEVICE)
-            with running(service) as server, Uplink(server.url, token) as uplink:
-                yield DemoReview(server.url, USER, password, uplink)
+            code = service.offer_enrolment(DEVICE)
+            with running(service) as server, _device(server.url, code, Path(data) / "device") as (courier, uplink):
+                yield DemoReview(server.url, USER, password, courier, uplink)
         finally:
             service.close()
+
+
+@contextmanager
+def _device(url: str, code: str, state: Path) -> Iterator[tuple[Courier, Uplink]]:
+    """A device that enrols, is given the household's consent, and holds an outbox, all in `state`."""
+    enrol(url, code, state)
+    credentials = read_credentials(state)
+    now = datetime.now(UTC)
+    expires = now + timedelta(days=1)
+    write_consent(state, credentials.device_key, Consent(CONSENT_ID, (0, 1, 2, 3), False, now.isoformat(), expires.isoformat(), LABELS))
+    spool = Spool(state / SPOOL_FILE, DEFAULT_OUTBOX_BYTES)
+    try:
+        with Uplink(credentials) as uplink:
+            yield Courier(state, credentials, spool), uplink
+    finally:
+        spool.close()

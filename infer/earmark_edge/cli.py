@@ -17,21 +17,28 @@ from rich.table import Column
 from rich.text import Text
 
 from earmark_edge.capture import CaptureError, duration_s, files_of
+from earmark_edge.consent import ConsentError
+from earmark_edge.courier import MutedError
 from earmark_edge.decide import DecideConfigError
+from earmark_edge.delivery_cli import WayOut, add_delivery_commands, way_out
 from earmark_edge.detector import Detection, Detector, Heard
 from earmark_edge.event import WireError
+from earmark_edge.keys import KeyFileError
 from earmark_edge.oneline import one_line
 from earmark_edge.outbox import Origin, file_origin, pack
+from earmark_edge.policy import PolicyError
 from earmark_edge.report import JsonLinesReport, Report, TableReport, clock, unverified_warning
 from earmark_edge.scan import LabelSeconds, Totals, hear
 from earmark_edge.scorer import Scorer, ScoringError
 from earmark_edge.settings import EdgeSettings, SettingsError, default_bundle
-from earmark_edge.uplink import AddressError, Uplink, UplinkDownError, UplinkError
+from earmark_edge.spool import SpoolError
+from earmark_edge.uplink import AddressError, UplinkError
 from earmark_model.contract import BundleError
 
 FAILED, MISUSED, INTERRUPTED = 1, 2, 130
 
 app = typer.Typer(no_args_is_help=True, help="Run a bundle on the device: flag screams and cries.")
+add_delivery_commands(app)
 
 
 @app.callback()
@@ -44,47 +51,32 @@ def scan(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Sound files (wav, flac, ogg, opus, mp3) and folders of them.")],
     bundle: Annotated[Path | None, typer.Option(help="The bundle to run; EARMARK_BUNDLE, else the one that ships.")] = None,
     json_lines: Annotated[bool, typer.Option("--json", help="Print JSON Lines: events and files as they come, then a summary.")] = False,
-    send: Annotated[str | None, typer.Option(metavar="URL", help="Deliver flagged events to this review service.")] = None,
-    consent: Annotated[str | None, typer.Option(metavar="ID", help="The consent record for --send; EARMARK_CONSENT_ID.")] = None,
+    send: Annotated[bool, typer.Option("--send", help="Deliver flagged events, sealed, to the review service of `enrol`.")] = False,
 ) -> None:
     """Find screams and cries in recordings.
 
     Prints each event with its onset, offset, label, peak score, decision and reason. Only what is flagged is ever sent, and only with
-    --send, a device token (EARMARK_DEVICE_TOKEN) and a consent record. Exit status: 0 done, 1 a file or a delivery failed, 2 misused.
+    --send, by an enrolled device (`earmark edge enrol`), under consent (`earmark edge consent give`), sealed to the review service. What
+    cannot be delivered now waits in the outbox for `earmark edge send`. Exit status: 0 done, 1 a file or a delivery failed, 2 misused.
     """
     stderr = Console(stderr=True, highlight=False)
     try:
         settings = EdgeSettings.from_environment(os.environ)
-        consent_id = consent or settings.consent_id
         with ExitStack() as stack:
-            uplink = stack.enter_context(_uplink(send, settings.device_token, consent_id)) if send is not None else None
+            outgoing = stack.enter_context(way_out(settings, lambda line: _print_line(stderr, line))) if send else None
             detector = Detector(Scorer(bundle or settings.bundle or default_bundle(), threads=settings.threads), settings.decide)
             report: Report = JsonLinesReport() if json_lines else TableReport()
-            run = _Scan(detector, report, stderr, uplink, consent_id)
+            run = _Scan(detector, report, stderr, outgoing)
             if json_lines:
                 run.tell(unverified_warning(detector.rules.spec))
             status = run.over(paths)
-    except (SettingsError, DecideConfigError, AddressError, _MisuseError) as error:
+    except (SettingsError, DecideConfigError, AddressError, ConsentError, KeyFileError) as error:
         _print_line(stderr, f"error: {error}")
         raise typer.Exit(MISUSED) from error
-    except (BundleError, ScoringError, UplinkError) as error:
+    except (BundleError, ScoringError, UplinkError, SpoolError, PolicyError, MutedError) as error:
         _print_line(stderr, f"error: {error}")
         raise typer.Exit(FAILED) from error
     raise typer.Exit(status)
-
-
-class _MisuseError(Exception):
-    """The command was given something that it cannot work with."""
-
-
-def _uplink(url: str, token: str | None, consent_id: str | None) -> Uplink:
-    if not consent_id:
-        msg = "--send needs a consent record, without which nothing leaves: name it with --consent ID or EARMARK_CONSENT_ID"
-        raise _MisuseError(msg)
-    if not token:
-        msg = "--send needs a device token: set EARMARK_DEVICE_TOKEN to the one that the review service gave this device"
-        raise _MisuseError(msg)
-    return Uplink(url, token)
 
 
 @dataclass(slots=True)
@@ -94,11 +86,9 @@ class _Scan:
     detector: Detector
     report: Report
     stderr: Console
-    uplink: Uplink | None
-    consent_id: str | None
+    outgoing: WayOut | None
     totals: Totals = field(default_factory=Totals)
     progress: Progress = field(init=False)
-    is_uplink_down: bool = False
     last_incident: tuple[Path, int] | None = None
 
     def __post_init__(self) -> None:
@@ -123,6 +113,7 @@ class _Scan:
                     progress.update(task, description=one_line(path.name, 24))
                     for heard_s in self._file(path, length):
                         progress.update(task, advance=heard_s)
+            self._deliver_all()
             is_complete = True
         except KeyboardInterrupt:
             self.tell("interrupted")
@@ -160,7 +151,7 @@ class _Scan:
         seconds = LabelSeconds(self.detector)
         heard_s, detections = 0.0, 0
         try:
-            origin = file_origin(path, length_s, self.detector.rules, self.consent_id) if self.uplink and self.consent_id else None
+            origin = file_origin(path, length_s, self.detector.rules, self.outgoing.consent_id) if self.outgoing else None
             pieces = hear(path, self.detector)
             while piece := self._timed(pieces):
                 block_s, heard = piece
@@ -193,20 +184,27 @@ class _Scan:
         self.last_incident = (path, detection.incident)
 
     def _deliver(self, path: Path, detection: Detection, seq: int, origin: Origin) -> str:
-        """Send one event; once the service is down, the others are only counted."""
-        if self.uplink is not None and not self.is_uplink_down:
-            try:
-                self.uplink.deliver(pack(detection, seq, origin, self.detector.rules))
-            except (UplinkError, WireError) as error:
-                self.is_uplink_down = isinstance(error, UplinkDownError)
-                self.tell(f"error: {path}: event at {detection.onset_s:.2f} s not delivered: {error}")
-                if self.is_uplink_down:
-                    self.tell("error: further events of this scan are not sent; scan again to deliver what is missing")
-            else:
-                self.totals.sent += 1
-                return "sent"
-        self.totals.unsent += 1
-        return "not sent"
+        """Put one event into the outbox; the outbox is emptied when the scan is over."""
+        assert self.outgoing is not None, "nothing has an origin without a way out"
+        try:
+            self.outgoing.courier.accept(pack(detection, seq, origin, self.detector.rules))
+        except (ConsentError, MutedError, PolicyError, SpoolError, WireError) as error:
+            self.tell(f"error: {path}: event at {detection.onset_s:.2f} s stays here: {error}")
+            self.totals.unsent += 1
+            return "not sent"
+        return "sealed"
+
+    def _deliver_all(self) -> None:
+        if self.outgoing is None:
+            return
+        done = self.outgoing.courier.deliver(self.outgoing.uplink)
+        waiting = self.outgoing.courier.spool.counts().events
+        self.totals.sent += done.delivered
+        self.totals.unsent += waiting
+        if done.trouble:
+            self.tell(f"error: {done.trouble}")
+        if waiting:
+            self.tell(f"{waiting} events wait in the outbox; `earmark edge send` tries again")
 
     def _failed(self, path: Path, heard_s: float, events: int, error: Exception) -> None:
         self.totals.failed += 1

@@ -28,7 +28,10 @@ _FULL_SCALE = 32_767
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The stream that detections come from: `started_at` is the UTC time of its first sample, as far as it is known."""
+    """The stream that detections come from: `started_at` is the UTC time of its first sample, as far as it is known.
+
+    `consent_id` is that of the record in force when it began; what is sent bears the one in force when it is sealed.
+    """
 
     boot_id: str
     started_at: datetime

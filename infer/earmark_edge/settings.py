@@ -10,6 +10,8 @@ from pathlib import Path
 from earmark_edge.decide import DecideConfig, DecideConfigError
 
 PREFIX = "EARMARK_"
+DEFAULT_OUTBOX_BYTES = 256 * 2**20
+_LEAST_BYTES, _MOST_BYTES = 2**20, 2**50
 
 
 class SettingsError(ValueError):
@@ -22,14 +24,14 @@ class EdgeSettings:
 
     `bundle` (`EARMARK_BUNDLE`): the folder of the bundle to run, if not the shipped one.
     `threads` (`EARMARK_THREADS`): how many the graph may use.
-    `device_token` (`EARMARK_DEVICE_TOKEN`): what the review service gave this device to authenticate with.
-    `consent_id` (`EARMARK_CONSENT_ID`): the record of consent under which events may leave.
+    `state` (`EARMARK_STATE`): the folder of the device's key, enrolment, consent and outbox.
+    `outbox_bytes` (`EARMARK_OUTBOX_BYTES`): how much sealed audio may wait there.
     """
 
     bundle: Path | None = None
     threads: int = 1
-    device_token: str | None = field(default=None, repr=False)
-    consent_id: str | None = None
+    state: Path = Path("earmark-state")
+    outbox_bytes: int = DEFAULT_OUTBOX_BYTES
     decide: DecideConfig = field(default_factory=DecideConfig)
 
     @classmethod
@@ -43,8 +45,8 @@ class EdgeSettings:
         return cls(
             bundle=Path(given["BUNDLE"]) if "BUNDLE" in given else None,
             threads=_threads(given.get("THREADS", "1")),
-            device_token=_token(given.get("DEVICE_TOKEN")),
-            consent_id=given.get("CONSENT_ID"),
+            state=Path(given["STATE"]) if "STATE" in given else _default_state(environ),
+            outbox_bytes=_bytes("OUTBOX_BYTES", given.get("OUTBOX_BYTES")),
             decide=_decide(given),
         )
 
@@ -56,11 +58,21 @@ def default_bundle() -> Path:
     return installed if installed.is_dir() else here.parents[1] / "model" / "bundles" / "earmark"
 
 
-def _token(text: str | None) -> str | None:
-    if text is not None and not (text.isascii() and text.isprintable() and " " not in text):
-        msg = f"{PREFIX}DEVICE_TOKEN: expected the token as it was given, without blanks or line ends"  # and never the token itself
+def _default_state(environ: Mapping[str, str]) -> Path:
+    """Where the XDG base directory specification puts a program's state; systemd's own variable comes first."""
+    if folder := environ.get("STATE_DIRECTORY"):
+        return Path(folder.partition(":")[0])
+    base = environ.get("XDG_STATE_HOME") or Path(environ.get("HOME") or Path.home()) / ".local" / "state"
+    return Path(base) / "earmark"
+
+
+def _bytes(name: str, text: str | None) -> int:
+    if text is None:
+        return DEFAULT_OUTBOX_BYTES
+    if not (text.isascii() and text.isdigit() and _LEAST_BYTES <= int(text) <= _MOST_BYTES):
+        msg = f"{PREFIX}{name}: expected a number of bytes from {_LEAST_BYTES} to {_MOST_BYTES}, got {text!r}"
         raise SettingsError(msg)
-    return text
+    return int(text)
 
 
 def _threads(text: str) -> int:

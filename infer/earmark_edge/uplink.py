@@ -1,4 +1,4 @@
-"""Delivers parcels to the review service over HTTP, and believes nothing was delivered without its receipt."""
+"""Speaks to the review service over HTTP, and believes nothing that it does not find signed by it."""
 
 from __future__ import annotations
 
@@ -18,19 +18,29 @@ from typing import Any, Self
 from urllib.parse import quote, urlsplit
 
 from earmark_edge.event import Receipt, WireError
+from earmark_edge.keys import Credentials
+from earmark_edge.messages import Dropped, Heartbeat, Status, read_statuses, tombstone_bytes
 from earmark_edge.oneline import one_line
-from earmark_edge.outbox import Parcel
+from earmark_edge.seal import WRAPPED_KEY_HEADER
+from earmark_edge.signature import SIGNATURE_HEADER, Purpose, SignatureError, check, from_header, header_of, sign
+from earmark_edge.spool import SpooledEvent, SpooledObject
+from earmark_edge.wire import canonical_json
 
+_DONE = {HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.NO_CONTENT}
 _PASSING = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
 """Refusals that may be otherwise in a moment; so may every failure of the service itself (5xx)."""
 
 
 class UplinkError(RuntimeError):
-    """A parcel was not delivered; the message says why."""
+    """Something was refused, or what came back proves nothing; the message says why."""
+
+
+class EventGoneError(UplinkError):
+    """The service proved, by its signature, that it deleted this event."""
 
 
 class UplinkDownError(UplinkError):
-    """The service cannot be reached, is failing, or does not know this device: other parcels would fare the same."""
+    """The service cannot be reached, is failing, or does not know this device: everything else would fare the same."""
 
 
 class AddressError(ValueError):
@@ -78,8 +88,24 @@ def checked_address(url: str) -> str:
     return url.rstrip("/")
 
 
+@dataclass(frozen=True, slots=True)
+class SignedReceipt:
+    """A receipt whose signature was checked, with the bytes that it covers."""
+
+    receipt: Receipt
+    raw: bytes
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    status: int
+    body: bytes
+    signature: str | None
+
+
 class Uplink:
-    """A connection to the review service at `url`, authenticated by the device's `token`.
+    """A connection to the service that the device is enrolled with.
 
     Raises:
         AddressError: see `checked_address`.
@@ -88,8 +114,7 @@ class Uplink:
 
     def __init__(
         self,
-        url: str,
-        token: str,
+        credentials: Credentials,
         *,
         timeout_s: float = 30.0,
         backoff: Backoff | None = None,
@@ -97,7 +122,8 @@ class Uplink:
         rng: random.Random | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._url = checked_address(url)
+        self._credentials, enrolment = credentials, credentials.enrolment
+        self._url = checked_address(enrolment.url)
         try:
             import httpx  # noqa: PLC0415 - a device that only scans does without
         except ImportError as error:
@@ -106,11 +132,11 @@ class Uplink:
         try:
             httpx.URL(self._url)
         except httpx.InvalidURL as error:
-            msg = f"{one_line(url)}: not an address ({one_line(error)})"
+            msg = f"{one_line(self._url)}: not an address ({one_line(error)})"
             raise AddressError(msg) from error
         self._request_error = httpx.RequestError
         self._client = httpx.Client(
-            headers={"Authorization": f"Bearer {token}", "Accept": "application/json, application/problem+json"},
+            headers={"Authorization": f"Bearer {enrolment.token}", "Accept": "application/json, application/problem+json"},
             timeout=timeout_s,
             trust_env=not self._url.startswith("http:"),  # a proxy would carry what is meant for this machine off it
         )
@@ -126,31 +152,96 @@ class Uplink:
         """Close the connection."""
         self._client.close()
 
-    def deliver(self, parcel: Parcel) -> Receipt:
-        """Send the event, then every object that the service does not hold yet; returns its last receipt.
+    def announce(self, event: SpooledEvent) -> SignedReceipt:
+        """Send an event's metadata.
 
         Raises:
+            EventGoneError: the service deleted it.
             UplinkError: it was refused, or what came back is no receipt for it.
             UplinkDownError: no answer worth the name after all attempts, or the device is not known.
         """
-        payload = parcel.event.to_bytes()
-        address = f"{self._url}/api/v1/events"
-        receipt = self._receipt(parcel, self._request("POST", address, payload, {"Content-Type": "application/json"}))
-        for clip in parcel.event.clips:
-            if clip.tier not in receipt.tiers_missing:
-                continue
-            body = parcel.payloads[clip.tier]
-            digest = base64.b64encode(hashlib.sha256(body).digest()).decode()
-            headers = {"Content-Type": clip.media_type, "Content-Digest": f"sha-256=:{digest}:"}  # RFC 9530
-            target = f"{address}/{quote(parcel.event.event_id, safe='')}/clips/{clip.tier}"
-            receipt = self._receipt(parcel, self._request("PUT", target, body, headers))
-        if receipt.tiers_missing:
-            msg = f"event {parcel.event.event_id}: the service still misses tiers {list(receipt.tiers_missing)} after all were sent"
-            raise UplinkError(msg)
-        return receipt
+        headers = {"Content-Type": "application/json", SIGNATURE_HEADER: header_of(event.signature)}
+        return self._receipt(event, self._request("POST", "events", event.payload, headers, event.event_id))
 
-    def _request(self, method: str, address: str, body: bytes, headers: dict[str, str]) -> bytes:
-        """The body of a 200 or 201 answer, after as many attempts as it takes and the backoff allows."""
+    def upload(self, event: SpooledEvent, sealed: SpooledObject) -> SignedReceipt:
+        """Send a sealed object of an event that was announced.
+
+        Raises:
+            EventGoneError, UplinkError, UplinkDownError: as for `announce`.
+        """
+        digest, wrapped = (base64.b64encode(value).decode() for value in (hashlib.sha256(sealed.ciphertext).digest(), sealed.wrapped))
+        headers = {"Content-Type": "application/octet-stream", "Content-Digest": f"sha-256=:{digest}:", WRAPPED_KEY_HEADER: f":{wrapped}:"}
+        target = f"events/{quote(event.event_id, safe='')}/clips/{sealed.tier}"
+        return self._receipt(event, self._request("PUT", target, sealed.ciphertext, headers, event.event_id))
+
+    def drop(self, event: SpooledEvent, tiers: tuple[int, ...]) -> SignedReceipt:
+        """Say that objects of an event will never come.
+
+        Raises:
+            EventGoneError, UplinkError, UplinkDownError: as for `announce`.
+        """
+        payload = Dropped(event.event_id, hashlib.sha256(event.payload).hexdigest(), tiers).to_bytes()
+        target = f"events/{quote(event.event_id, safe='')}/dropped"
+        return self._receipt(event, self._signed("POST", target, Purpose.DROPPED, payload, event.event_id))
+
+    def heartbeat(self, heartbeat: Heartbeat) -> None:
+        """Say that the device lives.
+
+        Raises:
+            UplinkError, UplinkDownError: as for `announce`.
+        """
+        self._signed("POST", "heartbeat", Purpose.HEARTBEAT, heartbeat.to_bytes())
+
+    def send_consent(self, payload: bytes) -> None:
+        """Send the record under which everything else is sent.
+
+        Raises:
+            UplinkError, UplinkDownError: as for `announce`.
+        """
+        self._signed("PUT", "consent", Purpose.CONSENT, payload)
+
+    def policy(self) -> tuple[bytes, bytes] | None:
+        """The policy in force and its signature, which was checked; None where the service has none.
+
+        Raises:
+            UplinkError, UplinkDownError: as for `announce`.
+        """
+        answer = self._request("GET", "policy", b"", {})
+        if answer.status == HTTPStatus.NO_CONTENT:
+            return None
+        return answer.body, self._checked(answer, Purpose.POLICY)
+
+    def statuses(self, event_ids: list[str]) -> list[Status]:
+        """What became of at most 200 events.
+
+        Raises:
+            UplinkError, UplinkDownError: as for `announce`.
+        """
+        answer = self._request("POST", "statuses", canonical_json({"event_ids": event_ids}), {"Content-Type": "application/json"})
+        self._checked(answer, Purpose.STATUSES)
+        try:
+            return read_statuses(answer.body, self._credentials.device_id)
+        except WireError as error:
+            msg = f"what became of the events: {one_line(error)}; is {self._url} a review service of this version?"
+            raise UplinkError(msg) from error
+
+    def _signed(self, method: str, target: str, purpose: Purpose, payload: bytes, event_id: str = "") -> _Answer:
+        headers = {"Content-Type": "application/json", SIGNATURE_HEADER: header_of(sign(self._credentials.device_key, purpose, payload))}
+        return self._request(method, target, payload, headers, event_id)
+
+    def _checked(self, answer: _Answer, purpose: Purpose) -> bytes:
+        """The service's signature on its answer."""
+        try:
+            signature = from_header(answer.signature)
+            check(self._credentials.enrolment.signing_key, purpose, answer.body, signature)
+        except SignatureError as error:
+            msg = f"the answer is not signed by the service that this device enrolled with ({error}); is {self._url} still the same one?"
+            raise UplinkError(msg) from error
+        return signature
+
+    def _request(self, method: str, target: str, body: bytes, headers: dict[str, str], event_id: str = "") -> _Answer:
+        """A 2xx answer, after as many attempts as it takes and the backoff allows."""
+        address = f"{self._url}/api/v1/{target}"
         failures = 0
         while True:
             asked_s = None
@@ -159,11 +250,13 @@ class Uplink:
             except self._request_error as error:
                 cause = f"{method} {address}: {one_line(error) or type(error).__name__}"
             else:
-                if answer.status_code in {HTTPStatus.OK, HTTPStatus.CREATED}:
-                    return bytes(answer.content)
-                cause = f"{method} {address}: {_told(answer.status_code, answer.content)}"
-                if answer.status_code in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+                if answer.status_code in _DONE:
+                    return _Answer(answer.status_code, bytes(answer.content), answer.headers.get(SIGNATURE_HEADER))
+                cause = f"{method} {address}: {told(answer.status_code, answer.content)}"
+                if answer.status_code == HTTPStatus.UNAUTHORIZED:
                     raise UplinkDownError(cause)
+                if answer.status_code == HTTPStatus.GONE and self._is_tombstone(event_id, answer.headers.get(SIGNATURE_HEADER)):
+                    raise EventGoneError(cause)
                 if answer.status_code not in _PASSING and answer.status_code < HTTPStatus.INTERNAL_SERVER_ERROR:
                     raise UplinkError(cause)
                 asked_s = _retry_after_s(answer.headers.get("Retry-After"), self._now())
@@ -173,18 +266,27 @@ class Uplink:
                 raise UplinkDownError(msg)
             self._sleep(self._backoff.wait_s(failures, self._rng, asked_s))
 
-    def _receipt(self, parcel: Parcel, answer: bytes) -> Receipt:
-        """The answer as a receipt for this very event."""
+    def _is_tombstone(self, event_id: str, field: str | None) -> bool:
         try:
-            receipt = Receipt.from_bytes(answer)
+            words = tombstone_bytes(self._credentials.device_id, event_id)
+            check(self._credentials.enrolment.signing_key, Purpose.TOMBSTONE, words, from_header(field))
+        except SignatureError:
+            return False
+        return True
+
+    def _receipt(self, event: SpooledEvent, answer: _Answer) -> SignedReceipt:
+        """The answer as a receipt, by the service, for this very event of this very device."""
+        try:
+            receipt = Receipt.from_bytes(answer.body)
         except WireError as error:
-            msg = f"event {parcel.event.event_id}: the answer is no receipt ({one_line(error)}); is {self._url} a review service?"
+            msg = f"event {event.event_id}: the answer is no receipt ({one_line(error)}); is {self._url} a review service?"
             raise UplinkError(msg) from error
-        expected = hashlib.sha256(parcel.event.to_bytes()).hexdigest()
-        if (receipt.event_id, receipt.event_sha256) != (parcel.event.event_id, expected):
-            msg = f"event {parcel.event.event_id}: the receipt is for another event ({one_line(receipt.event_id)})"
+        signature = self._checked(answer, Purpose.RECEIPT)
+        expected = (event.event_id, hashlib.sha256(event.payload).hexdigest(), self._credentials.device_id)
+        if (receipt.event_id, receipt.event_sha256, receipt.device_id) != expected:
+            msg = f"event {event.event_id}: the receipt is for another event ({one_line(receipt.event_id)}) or device"
             raise UplinkError(msg)
-        return receipt
+        return SignedReceipt(receipt, answer.body, signature)
 
 
 def _is_loopback(host: str) -> bool:
@@ -194,7 +296,7 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _told(status: int, body: bytes) -> str:
+def told(status: int, body: bytes) -> str:
     """The status and, of a problem document (RFC 9457), its title and detail."""
     try:
         problem: Any = json.loads(body)

@@ -51,9 +51,25 @@ class Action(StrEnum):
     USER_ADDED = "user.added"
     DEVICE_ADDED = "device.added"
     DEVICE_REVOKED = "device.revoked"
+    ENROLMENT_OFFERED = "enrolment.offered"
+    SIGNATURE_REFUSED = "signature.refused"
+    OBJECT_DROPPED = "object.dropped"
+    KEYS_DESTROYED = "keys.destroyed"
+    CONSENT_RECORDED = "consent.recorded"
+    POLICY_ISSUED = "policy.issued"
+    CANARY_MISSED = "canary.missed"
 
 
-ALERTS = frozenset({Action.EVENT_CONFLICT, Action.EVENT_REPLAYED, Action.EVIDENCE_MISSING, Action.SIGN_IN_PAUSED})
+ALERTS = frozenset(
+    {
+        Action.EVENT_CONFLICT,
+        Action.EVENT_REPLAYED,
+        Action.EVIDENCE_MISSING,
+        Action.SIGN_IN_PAUSED,
+        Action.SIGNATURE_REFUSED,
+        Action.CANARY_MISSED,
+    }
+)
 """Entries that someone should look at."""
 
 

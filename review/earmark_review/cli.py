@@ -7,6 +7,7 @@ import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated
@@ -15,12 +16,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from earmark_model.contract import SENSITIVE
 from earmark_review import audit
 from earmark_review.accounts import Role
 from earmark_review.errors import ReviewError
 from earmark_review.service import Service, open_service
 from earmark_review.settings import read_settings
 from earmark_review.store.devices import list_devices, revoke_device
+from earmark_review.store.policies import issue_policy
 from earmark_review.store.users import count_users
 from earmark_review.web.serving import listen, url_of
 from earmark_review.web.serving import serve as serve_until_interrupted
@@ -29,9 +32,11 @@ app = typer.Typer(name="review", help="Where people decide on what devices flagg
 user_app = typer.Typer(help="Local accounts.", no_args_is_help=True)
 device_app = typer.Typer(help="Devices that may send events.", no_args_is_help=True)
 event_app = typer.Typer(help="Events that devices sent.", no_args_is_help=True)
+policy_app = typer.Typer(help="What devices are asked to send.", no_args_is_help=True)
 app.add_typer(user_app, name="user")
 app.add_typer(device_app, name="device")
 app.add_typer(event_app, name="event")
+app.add_typer(policy_app, name="policy")
 
 DataOption = Annotated[
     Path | None, typer.Option("--data", help="Folder of the database and the clips. [default: ./earmark-review, or $EARMARK_REVIEW_DATA]")
@@ -107,13 +112,18 @@ def add_user_command(
         typer.echo(f"added {role} {name!r}")
 
 
-@device_app.command("add")
-def add_device_command(name: Annotated[str, typer.Argument(help="A name for the device.")], data: DataOption = None) -> None:
-    """Enrol a device and print its token, once: the service keeps only a hash of it."""
+@device_app.command("enrol")
+def enrol_device_command(
+    name: Annotated[str, typer.Argument(help="A name for the device.")],
+    hours: Annotated[float, typer.Option(min=0.1, max=168, help="How long the code is good for.")] = 1.0,
+    data: DataOption = None,
+) -> None:
+    """Print a one-time code, with which the device enrols itself: `earmark edge enrol URL --code CODE`."""
     with _opened(data) as service:
-        token = service.add_device(name)
-        typer.echo("the device's token, shown this once:", err=True)
-        typer.echo(token)
+        code = service.offer_enrolment(name, timedelta(hours=hours))
+        typer.echo(f"on the device, within {hours:g} h: earmark edge enrol URL --code CODE", err=True)
+        typer.echo(f"it must show this service's fingerprint: {service.identity.fingerprint}", err=True)
+        typer.echo(code)
 
 
 @device_app.command("list")
@@ -130,7 +140,7 @@ def list_devices_command(data: DataOption = None, as_json: JsonOption = False) -
     for device in found:
         times_shown = (device.created_at, device.last_seen_at, device.revoked_at)
         table.add_row(device.name, *(f"{at:%Y-%m-%d %H:%M} UTC" if at else "never" for at in times_shown))
-    Console().print(table if found else "no devices; enrol one with `earmark review device add NAME`")
+    Console().print(table if found else "no devices; enrol one with `earmark review device enrol NAME`")
 
 
 @device_app.command("revoke")
@@ -152,6 +162,29 @@ def delete_event_command(
     with _opened(data) as service:
         service.delete_event(device, event_id)
         typer.echo(f"deleted {event_id!r} of {device!r}")
+
+
+@policy_app.command("issue")
+def issue_policy_command(
+    tiers: Annotated[str, typer.Option(help="What devices may send, of 0 (scores), 1 (picture), 2 (masked), 3 (original).")],
+    labels: Annotated[str, typer.Option(help="Sounds that are routed here.")] = ",".join(SENSITIVE),
+    urgent: Annotated[str, typer.Option(help="Of these, the ones that are sent first and dropped last.")] = "scream",
+    data: DataOption = None,
+) -> None:
+    """Put the next version of the policy in force; a device refuses one that its household did not consent to."""
+    with _opened(data) as service:
+        try:
+            wanted = [int(tier) for tier in tiers.split(",") if tier.strip()]
+            with service.database.writing() as conn:
+                policy = issue_policy(conn, wanted, _words(labels), _words(urgent), service.now())
+        except ValueError as error:
+            typer.echo(f"earmark review: {error}", err=True)
+            raise typer.Exit(2) from error
+        typer.echo(f"policy {policy.version} is in force; devices take it with their next heartbeat")
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
 
 
 @app.command("log")

@@ -23,6 +23,22 @@ class DeviceTokenError(ReviewError, PermissionError):
     """The request carries no token of an enrolled device."""
 
 
+class SignatureRefusedError(ReviewError, PermissionError):
+    """A message is not signed by the device that it claims to come from."""
+
+
+class EnrolmentError(ReviewError, PermissionError):
+    """The code admits no device: unknown, used, out of date, or the message with it is not of the documented form."""
+
+
+class KeyGoneError(ReviewError, LookupError):
+    """The data key of a clip was destroyed, or never came."""
+
+
+class UnsealError(ReviewError, ValueError):
+    """A clip is not what its device sealed."""
+
+
 class EventRefusedError(ReviewError, ValueError):
     """The event is not what the wire format says."""
 
@@ -32,7 +48,12 @@ class EventConflictError(ReviewError, ValueError):
 
 
 class EventDeletedError(ReviewError, LookupError):
-    """The event was deleted; it is not taken again."""
+    """The event was deleted; it is not taken again. `signature` is the service's, over the event's tombstone."""
+
+    def __init__(self, message: str, event_id: str, signature: bytes = b"") -> None:
+        super().__init__(message)
+        self.event_id = event_id
+        self.signature = signature
 
 
 class UnknownEventError(ReviewError, LookupError):

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import io
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from earmark_edge.event import SCORE_TRACK_TIER, ScoreTrack, WireError
 from earmark_review import figures
-from earmark_review.blobs import BlobFolder
-from earmark_review.errors import BlobMissingError, SoundError
+from earmark_review.errors import BlobMissingError, KeyGoneError, SoundError, UnsealError
 from earmark_review.media import AUDIO_TIERS
 from earmark_review.sound import Sound, read_sound
 from earmark_review.store.caseload import CaseFile
 from earmark_review.store.intake import DeclaredObject
+
+Opener = Callable[[DeclaredObject], bytes]
+"""Gives the bytes of a held object in the clear."""
+_NOT_OPENED = (BlobMissingError, KeyGoneError, UnsealError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +48,11 @@ def playable(file: CaseFile) -> DeclaredObject | None:
     return next((declared for declared in found if declared is not None and declared.blob_key is not None), None)
 
 
-def gather(file: CaseFile, blobs: BlobFolder, cap_s: float) -> Evidence:
+def gather(file: CaseFile, open_sealed: Opener, cap_s: float) -> Evidence:
     """Read and lay out a case's evidence; what cannot be read is told in `problems`, and the rest is shown."""
     problems: list[str] = []
-    sound = _sound(file, blobs, cap_s, problems)
-    track = _track(file, blobs, problems)
+    sound = _sound(file, open_sealed, cap_s, problems)
+    track = _track(file, open_sealed, problems)
     # Without a score track nobody says where the clip begins; then it is taken to begin with the event.
     start_s = track.start_s if track else file.event.onset_s
     duration_s = max(sound.duration_s if sound else 0.0, track.duration_s if track else 0.0) or file.line.length_s
@@ -72,25 +76,25 @@ def gather(file: CaseFile, blobs: BlobFolder, cap_s: float) -> Evidence:
     )
 
 
-def _sound(file: CaseFile, blobs: BlobFolder, cap_s: float, problems: list[str]) -> Sound | None:
+def _sound(file: CaseFile, open_sealed: Opener, cap_s: float, problems: list[str]) -> Sound | None:
     declared = playable(file)
     if declared is None or declared.blob_key is None:
         problems.append("The device sent no audio with this event.")
         return None
     try:
-        return read_sound(blobs.find(declared.blob_key), cap_s)
-    except (SoundError, BlobMissingError) as error:
+        return read_sound(io.BytesIO(open_sealed(declared)), cap_s)
+    except (SoundError, *_NOT_OPENED) as error:
         problems.append(f"No picture of the clip: {error}.")
         return None
 
 
-def _track(file: CaseFile, blobs: BlobFolder, problems: list[str]) -> ScoreTrack | None:
+def _track(file: CaseFile, open_sealed: Opener, problems: list[str]) -> ScoreTrack | None:
     declared = file.object_at(SCORE_TRACK_TIER)
     if declared is None or declared.blob_key is None:
         problems.append("The device sent no score track with this event.")
         return None
     try:
-        return ScoreTrack.from_bytes(blobs.find(declared.blob_key).read_bytes())
-    except (WireError, BlobMissingError) as error:
+        return ScoreTrack.from_bytes(open_sealed(declared))
+    except (WireError, *_NOT_OPENED) as error:
         problems.append(f"The score track cannot be read: {error}.")
         return None

@@ -10,16 +10,20 @@ from argon2 import PasswordHasher
 
 from earmark_review.accounts import Role
 from earmark_review.blobs import BlobFolder
+from earmark_review.decryptor import Decryptor
 from earmark_review.errors import DatabaseError
+from earmark_review.identity import ServiceIdentity, open_identity
+from earmark_review.keystore import KeyStore
 from earmark_review.settings import ReviewSettings
 from earmark_review.store.caseload import live_blob_keys
 from earmark_review.store.database import Database
-from earmark_review.store.deletion import delete_event
-from earmark_review.store.devices import add_device
+from earmark_review.store.deletion import delete_event, device_id_of
+from earmark_review.store.devices import add_device, offer_enrolment
 from earmark_review.store.sessions import SignIn
 from earmark_review.store.users import add_user, new_account
 
 ORPHAN_AGE = timedelta(hours=1)
+CODE_LIFE = timedelta(hours=1)
 
 
 def utc_now() -> datetime:
@@ -37,6 +41,13 @@ class Service:
     hasher: PasswordHasher
     sign_in: SignIn
     now: Callable[[], datetime]
+    keys: KeyStore
+    identity: ServiceIdentity
+
+    @property
+    def decryptor(self) -> Decryptor:
+        """What opens sealed clips, under a live claim."""
+        return Decryptor(self.database, self.keys, self.blobs, self.identity, self.now)
 
     def add_user(self, name: str, password: str, role: Role = Role.REVIEWER) -> None:
         """Add a local account.
@@ -48,21 +59,34 @@ class Service:
         with self.database.writing() as conn:
             add_user(conn, account, self.now())
 
-    def add_device(self, name: str) -> str:
-        """Enrol a device and return its token, which is kept only as a hash.
+    def add_device(self, name: str, public_key: bytes) -> str:
+        """Enrol a device by its raw Ed25519 public key and return its token, which is kept only as a hash.
+
+        Raises:
+            SettingsError: the name is unfit or taken, or the key is another device's.
+        """
+        with self.database.writing() as conn:
+            return add_device(conn, name, public_key, self.now())
+
+    def offer_enrolment(self, name: str, valid: timedelta = CODE_LIFE) -> str:
+        """A one-time code by which a device enrols itself as `name`.
 
         Raises:
             SettingsError: the name is unfit or taken.
         """
         with self.database.writing() as conn:
-            return add_device(conn, name, self.now())
+            return offer_enrolment(conn, name, valid, self.now())
 
     def delete_event(self, device_name: str, event_id: str) -> None:
-        """Remove an event, its case and its clips; a tombstone refuses it from then on.
+        """Destroy an event's keys, then remove it, its case and its clips; a tombstone refuses it from then on.
 
         Raises:
             UnknownEventError: there is no such event.
         """
+        with self.database.reading() as conn:
+            device_id = device_id_of(conn, device_name, event_id)
+        if device_id is not None:
+            self.keys.destroy(device_id, event_id)
         with self.database.writing() as conn:
             keys = delete_event(conn, device_name, event_id, self.now())
         for key in keys:
@@ -88,12 +112,15 @@ def open_service(settings: ReviewSettings, *, now: Callable[[], datetime] = utc_
     try:
         settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
         blobs = BlobFolder(settings.data / "blobs")
+        key_folder = settings.data / "keys"
+        key_folder.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         msg = f"{settings.data}: cannot be used as the data folder ({error.strerror}); give another with --data"
         raise DatabaseError(msg) from error
+    keys, identity = KeyStore(key_folder / "wrapped.db"), open_identity(key_folder)
     database = Database(settings.sqlalchemy_url)
     database.migrate()
     hasher = hasher or PasswordHasher()
-    service = Service(settings, database, blobs, hasher, SignIn(database, hasher, settings), now)
+    service = Service(settings, database, blobs, hasher, SignIn(database, hasher, settings), now, keys, identity)
     service.sweep()
     return service

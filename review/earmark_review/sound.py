@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import soundfile
@@ -29,14 +30,14 @@ class Sound:
         return len(self.samples) / self.rate_hz
 
 
-def read_sound(path: Path, cap_s: float) -> Sound:
+def read_sound(source: Path | BinaryIO, cap_s: float) -> Sound:
     """Decode at most `cap_s` seconds and mix the channels down. A clip is a stranger's file: nothing in it is believed.
 
     Raises:
         SoundError: not a sound that can be decoded, or one without samples.
     """
     try:
-        with soundfile.SoundFile(path) as file:
+        with soundfile.SoundFile(source) as file:
             rate_hz = int(file.samplerate)
             if not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ:
                 msg = f"the clip claims {rate_hz} samples per second; {MIN_RATE_HZ} to {MAX_RATE_HZ} can be drawn"

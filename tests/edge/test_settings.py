@@ -9,14 +9,27 @@ from earmark_edge.settings import EdgeSettings, SettingsError, default_bundle
 
 
 def test_an_empty_environment_gives_the_defaults():
-    assert EdgeSettings.from_environment({"PATH": "/bin", "EARMARK_BUNDLE": "", "EARMARK_THREADS": ""}) == EdgeSettings()
+    settings = EdgeSettings.from_environment({"PATH": "/bin", "HOME": "/home/ada", "EARMARK_BUNDLE": "", "EARMARK_THREADS": ""})
+    assert settings == EdgeSettings(state=Path("/home/ada/.local/state/earmark"))
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({"EARMARK_STATE": "/s", "STATE_DIRECTORY": "/var/lib/earmark", "XDG_STATE_HOME": "/x"}, "/s"),
+        ({"STATE_DIRECTORY": "/var/lib/earmark:/other", "XDG_STATE_HOME": "/x"}, "/var/lib/earmark"),
+        ({"XDG_STATE_HOME": "/x", "HOME": "/home/ada"}, "/x/earmark"),
+    ],
+)
+def test_the_state_folder_is_the_given_one_then_systemds_then_the_users(environ, expected):
+    assert EdgeSettings.from_environment(environ).state == Path(expected)
 
 
 def test_every_variable_reaches_its_setting():
     settings = EdgeSettings.from_environment(
-        {"EARMARK_BUNDLE": "/b", "EARMARK_THREADS": "3", "EARMARK_DEVICE_TOKEN": "t0ken", "EARMARK_CONSENT_ID": "c-1"}
+        {"EARMARK_BUNDLE": "/b", "EARMARK_THREADS": "3", "EARMARK_STATE": "/s", "EARMARK_OUTBOX_BYTES": "2000000"}
     )
-    assert (settings.bundle, settings.threads, settings.device_token, settings.consent_id) == (Path("/b"), 3, "t0ken", "c-1")
+    assert (settings.bundle, settings.threads, settings.state, settings.outbox_bytes) == (Path("/b"), 3, Path("/s"), 2_000_000)
 
 
 GIVEN = {
@@ -44,6 +57,8 @@ def test_every_knob_of_deciding_can_be_set_and_alone(name):
         ("EARMARK_THREADS", "0"),
         ("EARMARK_THREADS", "many"),
         ("EARMARK_THREADS", "99999"),
+        ("EARMARK_OUTBOX_BYTES", "1 GB"),
+        ("EARMARK_OUTBOX_BYTES", "1000"),
         ("EARMARK_MARGIN_S", "wide"),
         ("EARMARK_MARGIN_S", "nan"),
         ("EARMARK_MARGIN_S", "-1"),
@@ -54,17 +69,6 @@ def test_a_variable_of_another_form_is_an_error_that_names_it(name, text):
     with pytest.raises(SettingsError) as error:
         EdgeSettings.from_environment({name: text})
     assert name.removeprefix("EARMARK_").lower() in str(error.value).lower()
-
-
-@pytest.mark.parametrize("token", ["two words", "line\nend", "naïve"])
-def test_a_token_that_no_header_can_carry_is_refused_and_never_shown(token):
-    with pytest.raises(SettingsError, match="EARMARK_DEVICE_TOKEN") as error:
-        EdgeSettings.from_environment({"EARMARK_DEVICE_TOKEN": token})
-    assert token not in str(error.value)
-
-
-def test_the_token_is_not_in_the_text_of_the_settings():
-    assert "s3cret" not in repr(EdgeSettings(device_token="s3cret"))
 
 
 def test_the_installed_bundle_comes_before_the_source_tree(tmp_path, monkeypatch):

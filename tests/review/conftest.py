@@ -4,6 +4,7 @@ import asyncio
 import base64
 import hashlib
 import io
+import json
 import re
 import shutil
 import threading
@@ -20,9 +21,12 @@ from argon2 import PasswordHasher
 from fastapi import FastAPI
 
 from earmark_edge.event import ClipObject, Event, Receipt, ScoreTrack
+from earmark_edge.seal import WRAPPED_BYTES, WRAPPED_KEY_HEADER, seal_parcel
+from earmark_edge.signature import SIGNATURE_HEADER, Purpose, header_of, public_of, sign
 from earmark_model.contract import LABELS, Reason
 from earmark_review import audit
 from earmark_review.accounts import Role
+from earmark_review.identity import IDENTITY_FILE, ServiceIdentity
 from earmark_review.service import Service, open_service
 from earmark_review.settings import ReviewSettings
 from earmark_review.store.database import Database
@@ -63,19 +67,46 @@ def track_for(label: str, seconds: float = 1.0, start_s: float = 10.0) -> ScoreT
 
 @dataclass(frozen=True)
 class Sending:
-    """An event and the bytes of its objects, by tier."""
+    """An event, and by tier the ciphertexts of its objects and what they hold."""
 
     event: Event
     objects: dict[int, bytes] = field(default_factory=dict)
+    plain: dict[int, bytes] = field(default_factory=dict)
 
     @property
     def payload(self) -> bytes:
         return self.event.to_bytes()
 
 
-def sending(event_id: str = "event-1", label: str = "scream", reason: Reason = Reason.ABOVE_THRESHOLD, **changes: object) -> Sending:
-    objects = {0: track_for(label).to_bytes(), 3: tone_bytes()}
-    clips = (ClipObject.of(0, "application/json", objects[0]), ClipObject.of(3, "audio/flac", objects[3]))
+def device_key(name: str) -> bytes:
+    """The Ed25519 key of a test's device, the same each time."""
+    return hashlib.sha256(f"device {name}".encode()).digest()
+
+
+IDENTITY = ServiceIdentity(hashlib.sha256(b"sealing").digest(), hashlib.sha256(b"signing").digest())
+"""Every service of the tests has these keys, so that what is sealed for one opens in any."""
+WRAPPED: dict[bytes, bytes] = {}
+"""The wrapped data key of every ciphertext that `sending` made, for `Sender.put` to send along."""
+
+
+def once_for_each(make: Callable[..., Sending]) -> Callable[..., Sending]:
+    """Sealing differs each time; a device seals once and sends that. The same words give the same bytes."""
+    made: dict[str, Sending] = {}
+    return lambda *words, **changes: made.setdefault(repr((words, sorted(changes.items()))), make(*words, **changes))
+
+
+@once_for_each
+def sending(
+    event_id: str = "event-1", label: str = "scream", reason: Reason = Reason.ABOVE_THRESHOLD, device: str = "kitchen", **changes: object
+) -> Sending:
+    """A sealed event of `device` with a score track and a clip, or with what `plain` maps tiers to: media types and bytes.
+
+    With `clips` among the changes, these are declared as they are, sealed or not.
+    """
+    default = {0: ("application/json", track_for(label).to_bytes()), 3: ("audio/flac", tone_bytes())}
+    inside = changes.pop("plain", default)
+    declared = tuple(ClipObject.of(tier, kind, content) for tier, (kind, content) in inside.items())
+    plain = {tier: content for tier, (_, content) in inside.items()}
     scores = dict.fromkeys(LABELS, 0.1) | {label: 0.9}
     event = Event(
         event_id=event_id,
@@ -94,13 +125,30 @@ def sending(event_id: str = "event-1", label: str = "scream", reason: Reason = R
         config_sha256="b" * 64,
         calibration_sha256=None,
         consent_id="consent-1",
-        clips=clips,
+        clips=declared,
     )
-    return Sending(replace(event, **changes), objects)
+    listed = changes.pop("clips", None)
+    return sealed(replace(event, **changes), plain, device, listed)
+
+
+def sealed(event: Event, plain: dict[int, bytes], device: str = "kitchen", listed: object = None) -> Sending:
+    parcel = seal_parcel(event, plain, device_key(device), IDENTITY.sealing_public)
+    WRAPPED.update((made.ciphertext, made.wrapped) for made in parcel.objects.values())
+    event = parcel.event if listed is None else replace(parcel.event, clips=listed)
+    return Sending(event, {tier: made.ciphertext for tier, made in parcel.objects.items()}, plain)
 
 
 def digest_field(payload: bytes) -> str:
     return f"sha-256=:{base64.b64encode(hashlib.sha256(payload).digest()).decode()}:"
+
+
+def signature_field(payload: bytes, purpose: Purpose = Purpose.EVENT, device: str = "kitchen") -> dict[str, str]:
+    return {SIGNATURE_HEADER: header_of(sign(device_key(device), purpose, payload))}
+
+
+def wrapped_field(ciphertext: bytes) -> dict[str, str]:
+    wrapped = WRAPPED.get(ciphertext, bytes(WRAPPED_BYTES))
+    return {WRAPPED_KEY_HEADER: f":{base64.b64encode(wrapped).decode()}:"}
 
 
 LOOP = asyncio.new_event_loop()
@@ -138,14 +186,15 @@ def client_of(app: FastAPI, address: str = "192.0.2.1", **headers: str) -> httpx
 class Sender:
     """A device at the wire."""
 
-    def __init__(self, app: FastAPI, token: str) -> None:
-        self.client = client_of(app, authorization=f"Bearer {token}")
+    def __init__(self, app: FastAPI, token: str, name: str = "kitchen") -> None:
+        self.client, self.name = client_of(app, authorization=f"Bearer {token}"), name
 
     def post(self, payload: bytes, **headers: str) -> httpx.Response:
-        return self.client.post("/api/v1/events", content=payload, headers={"content-type": "application/json", **headers})
+        given = {"content-type": "application/json", **signature_field(payload, device=self.name)}
+        return self.client.post("/api/v1/events", content=payload, headers=given | headers)
 
     def put(self, event_id: str, tier: int, payload: bytes, **headers: str) -> httpx.Response:
-        given = {"content-digest": digest_field(payload), "content-type": "application/octet-stream"}
+        given = {"content-digest": digest_field(payload), "content-type": "application/octet-stream", **wrapped_field(payload)}
         return self.client.put(f"/api/v1/events/{event_id}/clips/{tier}", content=payload, headers=given | headers)
 
     def send(self, one: Sending) -> Receipt:
@@ -193,6 +242,15 @@ def field_of(page: httpx.Response, name: str) -> str:
     return found[1]
 
 
+def write_identity(data: Path) -> None:
+    """The tests' keys as those of the service whose data folder this is."""
+    folder = data / "keys"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    words = {"sealing_key": IDENTITY.sealing_key, "signing_key": IDENTITY.signing_key}
+    (folder / IDENTITY_FILE).write_text(json.dumps({name: base64.b64encode(key).decode() for name, key in words.items()}))
+    (folder / IDENTITY_FILE).chmod(0o600)
+
+
 class House:
     """A service on a data folder, with its application and whoever uses it."""
 
@@ -202,6 +260,7 @@ class House:
 
     def open(self) -> None:
         settings = ReviewSettings(data=self.data, **self.knobs)
+        write_identity(self.data)
         # Cheap hashes: what is tested here is who gets in, not how long guessing takes.
         hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
         self.service: Service = open_service(settings, now=self.clock, hasher=hasher)
@@ -212,7 +271,7 @@ class House:
         self.open()
 
     def device(self, name: str = "kitchen") -> Sender:
-        return Sender(self.app, self.service.add_device(name))
+        return Sender(self.app, self.service.add_device(name, public_of(device_key(name))), name)
 
     def user(self, name: str = "ada", role: Role = Role.REVIEWER) -> Browser:
         self.service.add_user(name, PASSWORD, role)

@@ -11,7 +11,9 @@ from pathlib import Path
 import httpx
 import pytest
 from argon2 import PasswordHasher
+from tests.review.conftest import device_key, signature_field, wrapped_field, write_identity
 
+from earmark_edge.signature import public_of
 from earmark_review.service import open_service
 from earmark_review.settings import ReviewSettings
 from earmark_review.web.serving import running
@@ -42,6 +44,7 @@ def browser():
 
 @pytest.fixture
 def server(tmp_path):
+    write_identity(tmp_path / "data")
     hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
     service = open_service(ReviewSettings(data=tmp_path / "data", port=0), hasher=hasher)
     service.add_user("ada", PASSWORD)
@@ -65,19 +68,20 @@ def page(browser, server):
     context.close()
 
 
-def send(server, one, token):
-    headers = {"authorization": f"Bearer {token}"}
-    answers = [httpx.post(f"{server.url}/api/v1/events", content=one.payload, headers=headers | {"content-type": "application/json"})]
+def send(server, one, token, device="kitchen"):
+    headers = {"authorization": f"Bearer {token}", "content-type": "application/json", **signature_field(one.payload, device=device)}
+    answers = [httpx.post(f"{server.url}/api/v1/events", content=one.payload, headers=headers)]
     for tier, payload in one.objects.items():
         digest = f"sha-256=:{base64.b64encode(hashlib.sha256(payload).digest()).decode()}:"
         url = f"{server.url}/api/v1/events/{one.event.event_id}/clips/{tier}"
-        answers.append(httpx.put(url, content=payload, headers=headers | {"content-digest": digest}))
+        given = {"authorization": f"Bearer {token}", "content-digest": digest, **wrapped_field(payload)}
+        answers.append(httpx.put(url, content=payload, headers=given))
     assert [answer.status_code for answer in answers] == [201, 201, 201]
 
 
 @pytest.fixture
 def two_cases(server, make_sending):
-    token = server.service.add_device("kitchen")
+    token = server.service.add_device("kitchen", public_of(device_key("kitchen")))
     for event_id, label in (("event-1", "cry"), ("event-2", "scream")):
         send(server, make_sending(event_id, label), token)
 
@@ -166,7 +170,8 @@ def test_the_queue_shows_a_new_case_by_itself_and_keeps_the_focus(page, server, 
     sign_in(page)
     page.keyboard.press("j")
     page.keyboard.press("j")
-    send(server, make_sending("event-3", "baby_cry"), server.service.add_device("nursery"))
+    token = server.service.add_device("nursery", public_of(device_key("nursery")))
+    send(server, make_sending("event-3", "baby_cry", device="nursery"), token, "nursery")
     page.clock.fast_forward(21_000)
     page.get_by_role("link", name="Baby cry").wait_for()
     assert page.locator("[data-row]").all_inner_texts() == ["Scream", "Baby cry", "Cry"]

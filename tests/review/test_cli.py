@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import sqlite3
@@ -8,6 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from earmark_review.cli import app
+from earmark_review.service import open_service
+from earmark_review.settings import read_settings
 from earmark_review.web.serving import listen
 
 PASSWORD = "long enough for a test"
@@ -22,6 +25,7 @@ def run(tmp_path):
         assert outcome.exit_code == status, outcome.output
         return outcome
 
+    invoke.data = tmp_path / "data"
     return invoke
 
 
@@ -58,23 +62,34 @@ def test_an_unknown_role_is_misuse(run):
     run("user", "add", "ada", "--role", "king", "--password-stdin", stdin=PASSWORD, status=2)
 
 
-def test_a_devices_token_is_printed_once_alone_on_stdout(run, tmp_path):
-    token = run("device", "add", "kitchen").stdout.strip()
-    assert re.fullmatch(r"[\w-]{43}", token)
+def test_an_enrolment_code_is_printed_once_alone_on_stdout(run, tmp_path):
+    outcome = run("device", "enrol", "kitchen")
+    code = outcome.stdout.strip()
+    assert re.fullmatch(r"[2-9A-Z]{5}(-[2-9A-Z]{5}){2}", code)
+    assert re.search(r"fingerprint: [0-9a-f]{4}( [0-9a-f]{4}){7}\n", outcome.stderr)
     stored = b"".join(path.read_bytes() for path in (tmp_path / "data").iterdir() if path.is_file())
-    assert token.encode() not in stored
+    assert code.encode() not in stored
+    assert code.replace("-", "").encode() not in stored
     assert b"kitchen" in stored
+
+
+def enrolled(run, name):
+    """A device that enrolled itself, as its own side of the wire would have made it."""
+    run("device", "list")
+    service = open_service(read_settings(data=run.data))
+    service.add_device(name, hashlib.sha256(name.encode()).digest())
+    service.close()
 
 
 def test_devices_are_listed_and_revoked(run):
     assert "no devices" in run("device", "list").stdout
-    run("device", "add", "kitchen")
+    enrolled(run, "kitchen")
     assert "kitchen" in run("device", "list").stdout
     run("device", "revoke", "kitchen")
     [line] = run("device", "list", "--json").stdout.splitlines()
     assert json.loads(line)["revoked_at"]
     assert "no device 'kitchen'" in run("device", "revoke", "kitchen", status=1).stderr
-    assert "already" in run("device", "add", "kitchen", status=1).stderr
+    assert "already" in run("device", "enrol", "kitchen", status=1).stderr
 
 
 def test_an_event_that_is_not_there_cannot_be_deleted(run):
@@ -82,7 +97,7 @@ def test_an_event_that_is_not_there_cannot_be_deleted(run):
 
 
 def test_the_log_is_printed_and_its_chain_checked(run):
-    run("device", "add", "kitchen")
+    enrolled(run, "kitchen")
     run("device", "revoke", "kitchen")
     outcome = run("log")
     assert [line.split()[3] for line in outcome.stdout.splitlines()] == ["device.added", "device.revoked"]
@@ -94,7 +109,7 @@ def test_the_log_is_printed_and_its_chain_checked(run):
 
 
 def test_a_tampered_log_is_status_1(run, tmp_path):
-    run("device", "add", "kitchen")
+    enrolled(run, "kitchen")
     with sqlite3.connect(tmp_path / "data" / "review.db") as raw:
         raw.execute("DROP TRIGGER audit_log_is_never_changed")
         raw.execute("UPDATE audit_log SET actor = 'user:eve'")

@@ -7,8 +7,6 @@ import pytest
 import soundfile
 from PIL import Image
 
-from earmark_edge.event import ClipObject
-
 MEDIA = ("clip", "spectrogram.png")
 
 
@@ -26,7 +24,7 @@ def break_the_log(house):
 def test_the_clip_is_the_devices_bytes(sender, ada, held, make_sending):
     answer = ada.client.get(f"/cases/{held}/clip")
     assert (answer.status_code, answer.headers["content-type"]) == (200, "audio/flac")
-    assert answer.content == make_sending().objects[3]
+    assert answer.content == make_sending().plain[3]
     assert answer.headers["cache-control"] == "no-store"
     assert answer.headers["x-content-type-options"] == "nosniff"
 
@@ -34,7 +32,7 @@ def test_the_clip_is_the_devices_bytes(sender, ada, held, make_sending):
 def test_a_player_may_ask_for_a_part(ada, held, make_sending):
     answer = ada.client.get(f"/cases/{held}/clip", headers={"range": "bytes=100-199"})
     assert answer.status_code == 206
-    assert answer.content == make_sending().objects[3][100:200]
+    assert answer.content == make_sending().plain[3][100:200]
 
 
 def test_the_picture_is_a_grey_png_and_coloured_on_request(ada, held):
@@ -118,7 +116,8 @@ def test_each_kind_of_evidence_is_entered_once_under_a_lease(house, ada, held):
     ada.act(held, "skip", ada.lease_of(held))
     ada.claim(held)
     ada.client.get(f"/cases/{held}/clip")
-    assert [entry.detail["evidence"] for entry in house.log() if entry.action == "evidence.served"] == [*served, "audio of tier 3"]
+    again = [entry.detail["evidence"] for entry in house.log() if entry.action == "evidence.served"]
+    assert again == [*served, "waveform and scores", "audio of tier 3"]
 
 
 def test_a_missing_blob_is_told_and_raises_an_alert(house, ada, held):
@@ -134,11 +133,8 @@ def test_a_missing_blob_is_told_and_raises_an_alert(house, ada, held):
 
 @pytest.mark.parametrize("payload", [b"RIFF\x00\x00\x00\x00WAVEjunk", b"fLaC" + b"\x00" * 400, b"<script>alert(1)</script>"])
 def test_a_clip_that_cannot_be_decoded_is_told_and_can_still_be_decided(house, sender, ada, make_sending, payload):
-    one = make_sending()
-    clips = (one.event.clips[0], ClipObject.of(3, "audio/flac", payload))
-    sender.post(make_sending(clips=clips).payload)
-    sender.put("event-1", 0, one.objects[0])
-    sender.put("event-1", 3, payload)
+    track = ("application/json", make_sending().plain[0])
+    sender.send(make_sending(plain={0: track, 3: ("audio/flac", payload)}))
     [case_id] = ada.case_ids()
     ada.claim(case_id)
     page = ada.client.get(f"/cases/{case_id}")
@@ -149,11 +145,8 @@ def test_a_clip_that_cannot_be_decoded_is_told_and_can_still_be_decided(house, s
 
 
 def test_a_damaged_score_track_is_told_and_the_rest_is_shown(sender, ada, make_sending):
-    one = make_sending()
     payload = b'{"scores":{"scream":[NaN]},"thresholds":{},"start_s":0,"hop_s":1}'
-    sender.post(make_sending(clips=(ClipObject.of(0, "application/json", payload), one.event.clips[1])).payload)
-    sender.put("event-1", 0, payload)
-    sender.put("event-1", 3, one.objects[3])
+    sender.send(make_sending(plain={0: ("application/json", payload), 3: ("audio/flac", make_sending().plain[3])}))
     [case_id] = ada.case_ids()
     ada.claim(case_id)
     page = ada.client.get(f"/cases/{case_id}").text
@@ -172,13 +165,10 @@ def test_an_event_without_audio_has_no_player(sender, ada, make_sending):
 
 
 def test_masked_audio_is_played_before_the_original(sender, ada, make_sending):
-    one = make_sending()
     stream = io.BytesIO()
     soundfile.write(stream, [0.0] * 16_000, 16_000, format="WAV")
     masked = stream.getvalue()
-    sender.post(make_sending(clips=(*one.event.clips, ClipObject.of(2, "audio/wav", masked))).payload)
-    for tier, payload in ({2: masked} | one.objects).items():
-        assert sender.put("event-1", tier, payload).status_code == 201
+    sender.send(make_sending(plain={2: ("audio/wav", masked), 3: ("audio/flac", make_sending().plain[3])}))
     [case_id] = ada.case_ids()
     ada.claim(case_id)
     assert ada.client.get(f"/cases/{case_id}/clip").content == masked

@@ -87,7 +87,17 @@ def test_no_page_of_documentation_loads_scripts_from_elsewhere(ada, path):
 
 def test_the_wire_is_described(ada):
     described = ada.client.get("/api/v1/openapi.json").json()
-    assert set(described["paths"]) == {"/api/v1/events", "/api/v1/events/{event_id}/clips/{tier}"}
+    paths = (
+        "events",
+        "events/{event_id}/clips/{tier}",
+        "events/{event_id}/dropped",
+        "enrolments",
+        "heartbeat",
+        "consent",
+        "policy",
+        "statuses",
+    )
+    assert set(described["paths"]) == {f"/api/v1/{path}" for path in paths}
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
+from tests.review.conftest import wrapped_field
 
 from earmark_edge.event import ClipObject, Receipt, WireError
 from earmark_review.blobs import IncomingBlob
@@ -99,7 +100,7 @@ def test_a_body_of_other_bytes_under_the_right_digest_is_refused(house, sender, 
     sender_two = house.device("two")
     sender_two.post(one.payload)
     damaged = one.objects[3][:-1] + b"!"
-    answer = sender_two.put(one.event.event_id, 3, damaged, **{"content-digest": right})
+    answer = sender_two.put(one.event.event_id, 3, damaged, **{"content-digest": right, **wrapped_field(one.objects[3])})
     is_problem(answer, 422, "object-mismatch")
     assert len(stored_blobs(house)) == 1
 
@@ -160,6 +161,7 @@ def test_a_stream_without_a_length_is_cut_at_the_declared_one(house, sender, mak
             yield b"x" * 65_536
 
     digest = {"content-digest": sender.put(one.event.event_id, 3, one.objects[3]).request.headers["content-digest"]}
+    digest |= wrapped_field(one.objects[3])
     other = house.device("other")
     other.post(one.payload)
     answer = other.client.put(f"/api/v1/events/{one.event.event_id}/clips/3", content=b"".join(endless()), headers=digest)
@@ -197,7 +199,7 @@ def test_another_media_type_than_declared_is_refused(sender, make_sending):
 
 
 def test_an_object_of_a_kind_that_is_never_taken_is_refused_with_its_event(sender, make_sending):
-    html = ClipObject.of(3, "text/html", b"<script>")
+    html = replace(ClipObject.of(3, "text/html", b"<script>"), wrapped_sha256="0" * 64)
     assert "clips.media_type" in is_problem(sender.post(make_sending(clips=(html,)).payload), 422, "event-refused")
     assert "audio/flac" in sender.post(make_sending(clips=(html,)).payload).json()["detail"]
 
@@ -208,7 +210,7 @@ def test_the_size_cap_is_the_settings_and_holds_at_both_doors(open_house, make_s
     house = open_house(clip_bytes_cap=cap)
     sender = house.device()
     sender.send(one)
-    big = ClipObject(3, "audio/flac", cap + 1, "0" * 64)
+    big = ClipObject(3, "audio/flac", cap + 1, "0" * 64, "0" * 64)
     is_problem(sender.post(make_sending("event-2", clips=(big,)).payload), 413, "too-large")
     house.knobs["clip_bytes_cap"] = cap - 1
     house.reopen()

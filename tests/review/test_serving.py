@@ -8,8 +8,10 @@ import sys
 
 import httpx
 import pytest
+from tests.review.conftest import device_key, signature_field, write_identity
 
 from earmark_edge.event import Receipt
+from earmark_edge.signature import public_of
 from earmark_review import audit
 from earmark_review.errors import SettingsError
 from earmark_review.service import open_service
@@ -19,6 +21,7 @@ from earmark_review.web.serving import listen, running
 
 @pytest.fixture
 def service(tmp_path):
+    write_identity(tmp_path / "data")
     opened = open_service(ReviewSettings(data=tmp_path / "data", port=0))
     yield opened
     opened.close()
@@ -40,7 +43,7 @@ def stop(process, with_signal):
 
 
 def post(url, token, payload):
-    headers = {"authorization": f"Bearer {token}", "content-type": "application/json"}
+    headers = {"authorization": f"Bearer {token}", "content-type": "application/json", **signature_field(payload)}
     return httpx.post(f"{url}/api/v1/events", content=payload, headers=headers)
 
 
@@ -50,7 +53,7 @@ def test_a_server_in_a_thread_answers_while_its_block_runs(service):
         assert server.service is service
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"{server.url}/healthz")
-    service.add_device("still open")
+    service.offer_enrolment("still open")
 
 
 def test_an_address_that_cannot_be_had_is_one_clear_error():
@@ -59,7 +62,7 @@ def test_an_address_that_cannot_be_had_is_one_clear_error():
 
 
 def test_the_access_log_holds_paths_and_no_secrets(service, make_sending, caplog):
-    token = service.add_device("kitchen")
+    token = service.add_device("kitchen", public_of(device_key("kitchen")))
     caplog.set_level(logging.DEBUG)
     with running(service) as server:
         assert post(server.url, token, make_sending().payload).status_code == 201
@@ -81,8 +84,9 @@ def test_the_access_log_holds_paths_and_no_secrets(service, make_sending, caplog
 
 def test_a_killed_server_keeps_every_event_that_it_acknowledged(tmp_path, make_sending):
     data = tmp_path / "data"
+    write_identity(data)
     service = open_service(ReviewSettings(data=data))
-    token = service.add_device("kitchen")
+    token = service.add_device("kitchen", public_of(device_key("kitchen")))
     service.close()
     process, url = start(data)
     sent = [make_sending(f"event-{number}").payload for number in range(12)]
@@ -99,7 +103,7 @@ def test_a_killed_server_keeps_every_event_that_it_acknowledged(tmp_path, make_s
     assert errors.count("POST /api/v1/events answered 200") == 12
     assert token not in errors
     assert process.returncode == 0
-    assert sorted(path.name for path in data.iterdir()) == ["blobs", "review.db"]
+    assert sorted(path.name for path in data.iterdir()) == ["blobs", "keys", "review.db"]
     assert "nobody can sign in yet" in errors
 
     service = open_service(ReviewSettings(data=data))

@@ -11,6 +11,12 @@ from earmark_review.errors import UnknownEventError
 from earmark_review.store.schema import devices, events, objects, tombstones
 
 
+def device_id_of(conn: Connection, device_name: str, event_id: str) -> int | None:
+    """The row of the device that sent the event; None where there is no such event."""
+    query = select(events.c.device_id).join(devices, devices.c.device_id == events.c.device_id)
+    return conn.execute(query.where(devices.c.name == device_name, events.c.event_id == event_id)).scalar()
+
+
 def delete_event(conn: Connection, device_name: str, event_id: str, now: datetime) -> list[str]:
     """Remove every row of an event, and return the keys of its blobs for the caller to remove once this is committed.
 
@@ -27,5 +33,6 @@ def delete_event(conn: Connection, device_name: str, event_id: str, now: datetim
     keys = [key for key in listed if key is not None]
     conn.execute(delete(events).where(events.c.event_row == row.event_row))  # cases, leases, verdicts and objects go with it
     conn.execute(insert(tombstones).values(device_id=row.device_id, event_id=event_id, deleted_at=now))
+    # Its keys were destroyed before this transaction began.
     audit.append(conn, now, audit.OPERATOR, audit.Action.EVENT_DELETED, f"event:{device_name}/{event_id}")
     return keys

@@ -11,12 +11,14 @@ from enum import Enum, auto
 from sqlalchemy import Connection, insert, select, update
 
 from earmark_edge.event import Event, Receipt
+from earmark_edge.messages import Dropped
 from earmark_review import audit
 from earmark_review.cases import CaseState, Move, severity_of
 from earmark_review.errors import EventDeletedError, UnknownEventError
 from earmark_review.store.devices import Device, mark_seen
 from earmark_review.store.moves import move_case
-from earmark_review.store.schema import cases, events, objects, tombstones
+from earmark_review.store.numbers import number_event
+from earmark_review.store.schema import cases, dropped_objects, event_signatures, events, objects, tombstones
 
 
 class Intake(Enum):
@@ -42,9 +44,10 @@ class DeclaredObject:
     length: int
     sha256: str
     blob_key: str | None
+    wrapped_sha256: str | None = None
 
 
-def take_event(conn: Connection, device: Device, event: Event, payload: bytes, now: datetime) -> Intake:
+def take_event(conn: Connection, device: Device, event: Event, payload: bytes, signature: bytes, now: datetime) -> Intake:
     """Store an event and open its case, or say why not. The caller commits in every case: refusals are audited too."""
     mark_seen(conn, device, now)
     subject, sha256 = event_subject(device, event.event_id), hashlib.sha256(payload).hexdigest()
@@ -59,6 +62,8 @@ def take_event(conn: Connection, device: Device, event: Event, payload: bytes, n
         audit.append(conn, now, f"device:{device.name}", audit.Action.EVENT_CONFLICT, subject, hashes)
         return Intake.CONFLICT
     event_row = _insert_event(conn, device, event, payload, sha256, now)
+    conn.execute(insert(event_signatures).values(event_row=event_row, signature=signature))
+    number_event(conn, device, event, now)
     case_id = _open_case(conn, event_row, event, now)
     detail = {"sha256": sha256, "case": case_id, "label": event.label, "tiers": [clip.tier for clip in event.clips]}
     audit.append(conn, now, f"device:{device.name}", audit.Action.EVENT_RECEIVED, subject, detail)
@@ -78,11 +83,13 @@ def receipt_for(conn: Connection, device: Device, event_id: str) -> Receipt:
         UnknownEventError: the device never sent it.
     """
     row = _known_event(conn, device, event_id)
-    query = select(objects.c.tier, objects.c.blob_key).where(objects.c.event_row == row.event_row).order_by(objects.c.tier)
-    listed = conn.execute(query).all()
+    columns = (objects.c.tier, objects.c.blob_key, dropped_objects.c.object_id.label("dropped"))
+    query = select(*columns).outerjoin(dropped_objects, dropped_objects.c.object_id == objects.c.object_id)
+    listed = conn.execute(query.where(objects.c.event_row == row.event_row).order_by(objects.c.tier)).all()
     held = tuple(entry.tier for entry in listed if entry.blob_key is not None)
-    missing = tuple(entry.tier for entry in listed if entry.blob_key is None)
-    return Receipt(event_id, row.sha256, row.received_at.isoformat(), held, missing)
+    dropped = tuple(entry.tier for entry in listed if entry.blob_key is None and entry.dropped is not None)
+    missing = tuple(entry.tier for entry in listed if entry.tier not in {*held, *dropped})
+    return Receipt(event_id, row.sha256, row.received_at.isoformat(), held, missing, dropped, device.key_id)
 
 
 def declared_object(conn: Connection, device: Device, event_id: str, tier: int) -> DeclaredObject:
@@ -98,7 +105,10 @@ def declared_object(conn: Connection, device: Device, event_id: str, tier: int) 
         declared = conn.scalars(select(objects.c.tier).where(objects.c.event_row == event_row).order_by(objects.c.tier)).all()
         msg = f"event {event_id!r} declares no object of tier {tier}; it declares {list(declared) or 'none'}"
         raise UnknownEventError(msg)
-    return DeclaredObject(row.object_id, event_row, event_id, row.tier, row.media_type, row.length, row.sha256, row.blob_key)
+    payload = conn.execute(select(events.c.payload).where(events.c.event_row == event_row)).scalar_one()
+    wrapped_sha256 = next(clip.wrapped_sha256 for clip in Event.from_bytes(payload).clips if clip.tier == tier)
+    words = (row.tier, row.media_type, row.length, row.sha256, row.blob_key, wrapped_sha256)
+    return DeclaredObject(row.object_id, event_row, event_id, *words)
 
 
 def hold_object(conn: Connection, device: Device, declared: DeclaredObject, blob_key: str, now: datetime) -> bool:
@@ -117,12 +127,42 @@ def hold_object(conn: Connection, device: Device, declared: DeclaredObject, blob
         return False
     subject, detail = event_subject(device, declared.event_id), {"tier": declared.tier, "sha256": declared.sha256}
     audit.append(conn, now, f"device:{device.name}", audit.Action.OBJECT_HELD, subject, detail)
-    missing = select(objects.c.object_id).where(objects.c.event_row == declared.event_row, objects.c.blob_key.is_(None))
-    if conn.execute(missing).first() is None:
-        case_id = conn.execute(select(cases.c.case_id).where(cases.c.event_row == declared.event_row)).scalar_one()
-        move_case(conn, case_id, Move.COMPLETE, now)
-        audit.append(conn, now, audit.SERVICE, audit.Action.CASE_READY, f"case:{case_id}")
+    _complete(conn, declared.event_row, now)
     return True
+
+
+def drop_objects(conn: Connection, device: Device, dropped: Dropped, now: datetime) -> None:
+    """Note that objects will never come; when they were the last ones missing, the case becomes ready without them.
+
+    Raises:
+        EventDeletedError: the event was deleted.
+        UnknownEventError: the device never sent it, in these bytes, or it declares nothing at such a tier.
+    """
+    mark_seen(conn, device, now)
+    known = _known_event(conn, device, dropped.event_id)
+    if known.sha256 != dropped.event_sha256:
+        msg = f"event {dropped.event_id!r} is held with other content than the message names; send the event itself again"
+        raise UnknownEventError(msg)
+    for tier in dropped.tiers:
+        declared = declared_object(conn, device, dropped.event_id, tier)
+        told = select(dropped_objects.c.object_id).where(dropped_objects.c.object_id == declared.object_id)
+        if declared.blob_key is None and conn.execute(told).first() is None:
+            conn.execute(insert(dropped_objects).values(object_id=declared.object_id, told_at=now))
+            subject = event_subject(device, dropped.event_id)
+            audit.append(conn, now, f"device:{device.name}", audit.Action.OBJECT_DROPPED, subject, {"tier": tier})
+            _complete(conn, known.event_row, now)
+
+
+def _complete(conn: Connection, event_row: int, now: datetime) -> None:
+    """Where nothing more is to come, the case is ready."""
+    gone = select(dropped_objects.c.object_id)
+    missing = select(objects.c.object_id).where(
+        objects.c.event_row == event_row, objects.c.blob_key.is_(None), objects.c.object_id.not_in(gone)
+    )
+    case = conn.execute(select(cases.c.case_id, cases.c.state).where(cases.c.event_row == event_row)).one()
+    if case.state == str(CaseState.AWAITING_CLIP) and conn.execute(missing).first() is None:
+        move_case(conn, case.case_id, Move.COMPLETE, now)
+        audit.append(conn, now, audit.SERVICE, audit.Action.CASE_READY, f"case:{case.case_id}")
 
 
 def is_tombstoned(conn: Connection, device: Device, event_id: str) -> bool:
@@ -155,7 +195,7 @@ def _known_event(conn: Connection, device: Device, event_id: str) -> _Stored:
 
 
 def _deleted(event_id: str) -> EventDeletedError:
-    return EventDeletedError(f"event {event_id!r} was deleted here and is not taken again; wipe it on the device")
+    return EventDeletedError(f"event {event_id!r} was deleted here and is not taken again; wipe it on the device", event_id)
 
 
 def _insert_event(conn: Connection, device: Device, event: Event, payload: bytes, sha256: str, now: datetime) -> int:

@@ -135,6 +135,75 @@ objects = Table(
     CheckConstraint("(blob_key IS NULL) = (held_at IS NULL)", name="held_whole"),
 )
 
+# What sealing and delivery brought stands in tables of its own, beside the rows that it belongs to.
+
+device_keys = Table(
+    "device_keys",
+    metadata,
+    Column("device_id", ForeignKey("devices.device_id"), primary_key=True),
+    Column("public_key", LargeBinary(32), nullable=False, unique=True),
+)
+
+enrolments = Table(
+    "enrolments",
+    metadata,
+    Column("code_sha256", String(64), primary_key=True),
+    Column("name", String(64), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+    Column("device_id", ForeignKey("devices.device_id")),
+)
+
+event_signatures = Table(
+    "event_signatures",
+    metadata,
+    Column("event_row", ForeignKey("events.event_row", ondelete="CASCADE"), primary_key=True),
+    Column("signature", LargeBinary(64), nullable=False),
+)
+
+dropped_objects = Table(
+    "dropped_objects",
+    metadata,
+    Column("object_id", ForeignKey("objects.object_id", ondelete="CASCADE"), primary_key=True),
+    Column("told_at", UtcDateTime, nullable=False),
+)
+
+# The numbers that a device's events bore: a number that never came is a possible loss. They outlive the events.
+event_numbers = Table(
+    "event_numbers",
+    metadata,
+    Column("device_id", ForeignKey("devices.device_id"), primary_key=True),
+    Column("boot_id", String(128), primary_key=True),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("first_at", UtcDateTime, nullable=False),
+)
+
+heartbeats = Table(
+    "heartbeats",
+    metadata,
+    Column("device_id", ForeignKey("devices.device_id"), primary_key=True),
+    Column("payload", LargeBinary, nullable=False),
+    Column("received_at", UtcDateTime, nullable=False),
+)
+
+consents = Table(
+    "consents",
+    metadata,
+    Column("device_id", ForeignKey("devices.device_id"), primary_key=True),
+    Column("consent_id", String(128), primary_key=True),
+    Column("payload", LargeBinary, nullable=False),
+    Column("signature", LargeBinary(64), nullable=False),
+    Column("received_at", UtcDateTime, nullable=False),
+)
+
+policies = Table(
+    "policies",
+    metadata,
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("payload", LargeBinary, nullable=False),
+    Column("issued_at", UtcDateTime, nullable=False),
+)
+
 tombstones = Table(
     "tombstones",
     metadata,

@@ -12,7 +12,7 @@ from starlette.staticfiles import StaticFiles
 
 from earmark_review.service import Service, open_service
 from earmark_review.settings import ReviewSettings
-from earmark_review.web import case_pages, device_api, problems, queue_pages, sign_in_pages
+from earmark_review.web import case_pages, device_api, enrolment_api, problems, queue_pages, sign_in_pages
 from earmark_review.web.middleware import AccessLog, SecurityHeaders
 
 
@@ -44,7 +44,7 @@ def create_app(settings_or_service: ReviewSettings | Service) -> FastAPI:
     )
     app.state.service = service
     problems.install(app)
-    for router in (device_api.router, sign_in_pages.router, queue_pages.router, case_pages.router):
+    for router in (device_api.router, enrolment_api.router, sign_in_pages.router, queue_pages.router, case_pages.router):
         app.include_router(router)
     app.add_api_route("/healthz", _health, include_in_schema=False)
     app.mount("/static", StaticFiles(packages=[("earmark_review", "static")]), name="static")

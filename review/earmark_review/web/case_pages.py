@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import re
+from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
-from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
 from sqlalchemy import Connection
-from starlette.responses import FileResponse, JSONResponse, RedirectResponse
+from starlette.responses import JSONResponse, RedirectResponse
 
 from earmark_review import audit
 from earmark_review.accounts import Permission, SignedIn
 from earmark_review.cases import CaseState, Lease, Verdict
-from earmark_review.errors import BlobMissingError, FormError, StaleLeaseError, UnknownCaseError
-from earmark_review.evidence import gather, playable
+from earmark_review.errors import BlobMissingError, FormError, KeyGoneError, StaleLeaseError, UnknownCaseError, UnsealError
+from earmark_review.evidence import Evidence, gather, playable
 from earmark_review.media import served_as
 from earmark_review.service import Service
 from earmark_review.sound import read_sound
@@ -26,6 +28,7 @@ from earmark_review.store.decisions import decide, verdicts_on
 from earmark_review.store.intake import DeclaredObject
 from earmark_review.web.bodies import Form
 from earmark_review.web.guards import Reader, Reviewer, ServiceOf, SessionForm
+from earmark_review.web.ranges import ranged
 from earmark_review.web.rendering import render
 
 router = APIRouter(prefix="/cases/{case_id}", include_in_schema=False)
@@ -58,8 +61,10 @@ def case_page(request: Request, service: ServiceOf, who: Reader, case_id: CaseId
         lease = _lease_or_none(conn, case_id, token, who, service)
         detail = {"shown": "evidence" if lease else "metadata"}
         audit.append(conn, now, who.actor, audit.Action.CASE_VIEWED, f"case:{case_id}", detail)
+        if lease:
+            leases.record_evidence(conn, lease, who, "waveform and scores", now)
         recorded = verdicts_on(conn, case_id)
-    evidence = gather(file, service.blobs, service.settings.clip_seconds_cap) if lease else None
+    evidence = _evidence(service, file, lease) if lease else None
     has_lost_it = bool(token) and lease is None and file.line.state in {CaseState.READY, CaseState.LEASED}
     return render(
         request,
@@ -73,6 +78,10 @@ def case_page(request: Request, service: ServiceOf, who: Reader, case_id: CaseId
         has_lost_it=has_lost_it,
         settings=service.settings,
     )
+
+
+def _evidence(service: Service, file: CaseFile, lease: Lease) -> Evidence:
+    return gather(file, partial(service.decryptor.open, file, lease=lease), service.settings.clip_seconds_cap)
 
 
 def _lease_or_none(conn: Connection, case_id: str, token: str, who: SignedIn, service: Service) -> Lease | None:
@@ -159,27 +168,40 @@ def _back_to_queue(case_id: str, how: str) -> Response:
 @router.get("/spectrogram.png")
 def spectrogram(request: Request, service: ServiceOf, who: Reviewer, case_id: CaseIdInPath, palette: Palette = Palette.GREY) -> Response:
     """The clip's picture, to its holder."""
-    declared = _served_under_lease(request, service, who, case_id, "spectrogram")
-    path = _blob_path(service, case_id, declared)
-    sound = read_sound(path, service.settings.clip_seconds_cap)
+    opened = _served_under_lease(request, service, who, case_id, "spectrogram")
+    sound = read_sound(io.BytesIO(opened.content), service.settings.clip_seconds_cap)
     return Response(spectrogram_png(sound.samples, sound.rate_hz, palette), media_type="image/png")
 
 
 @router.get("/clip")
 def clip(request: Request, service: ServiceOf, who: Reviewer, case_id: CaseIdInPath) -> Response:
     """The clip's bytes, to its holder, in whatever ranges the player asks for."""
-    declared = _served_under_lease(request, service, who, case_id, "audio")
-    return FileResponse(_blob_path(service, case_id, declared), media_type=served_as(declared.tier, declared.media_type))
+    opened = _served_under_lease(request, service, who, case_id, "audio")
+    return ranged(request, opened.content, opened.media_type)
 
 
-def _served_under_lease(request: Request, service: Service, who: SignedIn, case_id: str, kind: str) -> DeclaredObject:
-    """What to serve, once the log has it in writing: the entry is committed when this returns, and no byte is read before."""
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    content: bytes
+    media_type: str | None
+
+
+def _served_under_lease(request: Request, service: Service, who: SignedIn, case_id: str, kind: str) -> _Opened:
+    """What to serve, opened once the log has it in writing: the entry is committed before a byte is read or a key unwrapped."""
     now, token = service.now(), request.cookies.get(LEASE_COOKIE, "")
     with service.database.writing() as conn:
         lease = leases.live_lease(conn, case_id, token, who, now)
-        declared = _playable(case_file(conn, case_id, now))
+        file = case_file(conn, case_id, now)
+        declared = _playable(file)
         leases.record_evidence(conn, lease, who, f"{kind} of tier {declared.tier}", now)
-    return declared
+    try:
+        content = service.decryptor.open(file, declared, lease)
+    except (BlobMissingError, KeyGoneError, UnsealError):
+        with service.database.writing() as conn:
+            subject, detail = f"case:{case_id}", {"tier": declared.tier, "sha256": declared.sha256}
+            audit.append(conn, service.now(), audit.SERVICE, audit.Action.EVIDENCE_MISSING, subject, detail)
+        raise
+    return _Opened(content, served_as(declared.tier, declared.media_type))
 
 
 def _playable(file: CaseFile) -> DeclaredObject:
@@ -188,14 +210,3 @@ def _playable(file: CaseFile) -> DeclaredObject:
         msg = "the device sent no audio with this event"
         raise UnknownCaseError(msg)
     return declared
-
-
-def _blob_path(service: Service, case_id: str, declared: DeclaredObject) -> Path:
-    assert declared.blob_key is not None
-    try:
-        return service.blobs.find(declared.blob_key)
-    except BlobMissingError:
-        with service.database.writing() as conn:
-            subject, detail = f"case:{case_id}", {"tier": declared.tier, "sha256": declared.sha256}
-            audit.append(conn, service.now(), audit.SERVICE, audit.Action.EVIDENCE_MISSING, subject, detail)
-        raise

@@ -1,7 +1,8 @@
-"""What devices speak to: events and their clips, over HTTP, with a bearer token."""
+"""What devices send their flagged spans to: signed events and sealed clips, over HTTP, with a bearer token."""
 
 from __future__ import annotations
 
+import hashlib
 from http import HTTPStatus
 from typing import Annotated
 
@@ -9,6 +10,9 @@ from fastapi import APIRouter, Path, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from earmark_edge.event import MAX_EVENT_BYTES, Event, Receipt, WireError
+from earmark_edge.messages import MAX_MESSAGE_BYTES, Dropped, tombstone_bytes
+from earmark_edge.seal import WRAPPED_KEY_HEADER
+from earmark_edge.signature import Purpose
 from earmark_review.blobs import IncomingBlob
 from earmark_review.errors import (
     EventConflictError,
@@ -22,10 +26,11 @@ from earmark_review.errors import (
 from earmark_review.media import accepted_at, bare, served_as
 from earmark_review.service import Service
 from earmark_review.store.devices import Device
-from earmark_review.store.intake import DeclaredObject, Intake, declared_object, hold_object, receipt_for, take_event
+from earmark_review.store.intake import DeclaredObject, Intake, declared_object, drop_objects, hold_object, receipt_for, take_event
 from earmark_review.web.bodies import announced_length, read_capped
-from earmark_review.web.digests import content_sha256
+from earmark_review.web.digests import content_sha256, wrapped_key
 from earmark_review.web.guards import SendingDevice, ServiceOf
+from earmark_review.web.signing import signed_answer, signed_by
 
 router = APIRouter(prefix="/api/v1", tags=["devices"])
 _ANY_BYTES = "application/octet-stream"
@@ -38,32 +43,45 @@ async def post_event(request: Request, service: ServiceOf, device: SendingDevice
         msg = f"an event is application/json, got {given or 'no content type'!r}"
         raise MediaTypeError(msg)
     payload = await read_capped(request, MAX_EVENT_BYTES)
-    status, receipt = await run_in_threadpool(_take_event, service, device, payload)
-    return _answer(receipt, status)
+    signature = await run_in_threadpool(signed_by, service, device, Purpose.EVENT, payload, request)
+    status, receipt = await run_in_threadpool(_take_event, service, device, payload, signature)
+    return _answer(service, receipt, status)
 
 
-def _take_event(service: Service, device: Device, payload: bytes) -> tuple[HTTPStatus, Receipt]:
+def _take_event(service: Service, device: Device, payload: bytes, signature: bytes) -> tuple[HTTPStatus, Receipt]:
     try:
         event = Event.from_bytes(payload)
-        _check_objects(event, service.settings.clip_bytes_cap)
+        _check_objects(event, service.settings.clip_bytes_cap, service.identity.sealing_key_id)
     except WireError as error:
         raise EventRefusedError(str(error)) from error
     with service.database.writing() as conn:
-        intake = take_event(conn, device, event, payload, service.now())
+        intake = take_event(conn, device, event, payload, signature, service.now())
         receipt = receipt_for(conn, device, event.event_id) if intake in {Intake.NEW, Intake.SAME} else None
     # Committed by now: a refusal leaves its alert in the log.
     if intake is Intake.DELETED:
         msg = f"event {event.event_id!r} was deleted here and is not taken again; wipe it on the device"
-        raise EventDeletedError(msg)
+        raise _tombstone(service, device, EventDeletedError(msg, event.event_id))
     if receipt is None:
         msg = f"event {event.event_id!r} is held with other content; an event never changes, so give a changed one an id of its own"
         raise EventConflictError(msg)
     return (HTTPStatus.CREATED if intake is Intake.NEW else HTTPStatus.OK), receipt
 
 
-def _check_objects(event: Event, cap_bytes: int) -> None:
-    """Refuse objects that could never be taken while the device still has the event in hand."""
+def _tombstone(service: Service, device: Device, error: EventDeletedError) -> EventDeletedError:
+    """The refusal with the service's signature on the tombstone: the only thing but a receipt on which a device wipes."""
+    words = tombstone_bytes(device.key_id, error.event_id)
+    return EventDeletedError(str(error), error.event_id, service.identity.sign(Purpose.TOMBSTONE, words))
+
+
+def _check_objects(event: Event, cap_bytes: int, sealing_key_id: str) -> None:
+    """Refuse objects that could never be taken or opened while the device still has the event in hand."""
+    if event.clips and event.key_id != sealing_key_id:
+        msg = f"key_id: the objects must be sealed to this service's key {sealing_key_id[:16]}, got {str(event.key_id)[:16]}; enrol again"
+        raise WireError(msg)
     for clip in event.clips:
+        if clip.wrapped_sha256 is None:
+            msg = f"clips.wrapped_sha256: the object of tier {clip.tier} is not sealed, and none is taken in the clear; update the device"
+            raise WireError(msg)
         if served_as(clip.tier, clip.media_type) is None:
             msg = f"clips.media_type: expected one of {', '.join(accepted_at(clip.tier))} at tier {clip.tier}, got {clip.media_type!r}"
             raise WireError(msg)
@@ -78,18 +96,50 @@ async def put_clip(
 ) -> Response:
     """Take the raw bytes of an object: 201 once they are durably held, 200 when they already were."""
     announced_sha256 = content_sha256(request.headers.get("content-digest"))
+    wrapped = wrapped_key(request.headers.get(WRAPPED_KEY_HEADER))
     declared = await run_in_threadpool(_declared, service, device, event_id, tier)
     _check_announcement(request, declared, announced_sha256)
+    if declared.wrapped_sha256 != hashlib.sha256(wrapped).hexdigest():
+        msg = f"{WRAPPED_KEY_HEADER}: not the key whose hash the event declares for tier {tier}; send the one it was sealed with"
+        raise ObjectConflictError(msg)
     with service.blobs.receive(declared.length) as incoming:
         await _stream_into(request, incoming, declared)
-        is_new = await run_in_threadpool(_hold, service, device, declared, incoming)
+        is_new = await run_in_threadpool(_hold, service, device, declared, incoming, wrapped)
     receipt = await run_in_threadpool(_receipt, service, device, event_id)
-    return _answer(receipt, HTTPStatus.CREATED if is_new else HTTPStatus.OK)
+    return _answer(service, receipt, HTTPStatus.CREATED if is_new else HTTPStatus.OK)
+
+
+@router.post("/events/{event_id:path}/dropped", summary="Say that objects of an event will never come")
+async def post_dropped(request: Request, service: ServiceOf, device: SendingDevice, event_id: str) -> Response:
+    """Take a signed `Dropped`; answers with the receipt."""
+    payload = await read_capped(request, MAX_MESSAGE_BYTES)
+    await run_in_threadpool(signed_by, service, device, Purpose.DROPPED, payload, request)
+    receipt = await run_in_threadpool(_drop, service, device, event_id, payload)
+    return _answer(service, receipt, HTTPStatus.OK)
+
+
+def _drop(service: Service, device: Device, event_id: str, payload: bytes) -> Receipt:
+    try:
+        dropped = Dropped.from_bytes(payload)
+    except WireError as error:
+        raise EventRefusedError(str(error)) from error
+    if dropped.event_id != event_id:
+        msg = f"event_id: expected that of the address, got {dropped.event_id!r}"
+        raise EventRefusedError(msg)
+    try:
+        with service.database.writing() as conn:
+            drop_objects(conn, device, dropped, service.now())
+            return receipt_for(conn, device, event_id)
+    except EventDeletedError as error:
+        raise _tombstone(service, device, error) from error
 
 
 def _declared(service: Service, device: Device, event_id: str, tier: int) -> DeclaredObject:
-    with service.database.reading() as conn:
-        declared = declared_object(conn, device, event_id, tier)
+    try:
+        with service.database.reading() as conn:
+            declared = declared_object(conn, device, event_id, tier)
+    except EventDeletedError as error:
+        raise _tombstone(service, device, error) from error
     if declared.length > service.settings.clip_bytes_cap:  # declared before the cap was lowered
         msg = f"an object may have {service.settings.clip_bytes_cap} bytes here, this one declares {declared.length}"
         raise TooLargeError(msg)
@@ -120,16 +170,20 @@ async def _stream_into(request: Request, incoming: IncomingBlob, declared: Decla
         raise ObjectMismatchError(msg) from error
 
 
-def _hold(service: Service, device: Device, declared: DeclaredObject, incoming: IncomingBlob) -> bool:
-    """Bytes first, then the row that names them; whichever upload is late removes its own copy."""
+def _hold(service: Service, device: Device, declared: DeclaredObject, incoming: IncomingBlob, wrapped: bytes) -> bool:
+    """The key first, then the bytes, then the row that names them; whichever upload is late removes its own copy."""
     if declared.blob_key is not None:
         incoming.check(declared.length, declared.sha256)
         return False
+    service.keys.keep(device.device_id, declared.event_id, declared.tier, wrapped)
     key = incoming.promote(declared.length, declared.sha256)
     is_held = False
     try:
         with service.database.writing() as conn:
             is_held = hold_object(conn, device, declared, key, service.now())
+    except EventDeletedError as error:
+        service.keys.destroy(device.device_id, declared.event_id)
+        raise _tombstone(service, device, error) from error
     finally:
         if not is_held:
             service.blobs.remove(key)
@@ -141,5 +195,5 @@ def _receipt(service: Service, device: Device, event_id: str) -> Receipt:
         return receipt_for(conn, device, event_id)
 
 
-def _answer(receipt: Receipt, status: HTTPStatus) -> Response:
-    return Response(receipt.to_bytes(), status, media_type="application/json")
+def _answer(service: Service, receipt: Receipt, status: HTTPStatus) -> Response:
+    return signed_answer(service, Purpose.RECEIPT, receipt.to_bytes(), status)

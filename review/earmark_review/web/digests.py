@@ -1,4 +1,4 @@
-"""The `Content-Digest` field of RFC 9530, as far as uploads need it."""
+"""The fields that come with an upload: `Content-Digest` of RFC 9530, as far as needed, and the wrapped data key."""
 
 from __future__ import annotations
 
@@ -6,10 +6,29 @@ import base64
 import binascii
 import re
 
+from earmark_edge.seal import WRAPPED_BYTES, WRAPPED_KEY_HEADER
 from earmark_review.errors import DigestError
 
 _MEMBER = re.compile(r"\s*([a-z*][a-z0-9_.*-]*)\s*=\s*:([A-Za-z0-9+/=]*):\s*")
 _SHA256_BYTES = 32
+_ONE_MEMBER = re.compile(r":([A-Za-z0-9+/=]+):")
+
+
+def wrapped_key(field: str | None) -> bytes:
+    """The wrapped data key that a field such as `:PT0gV...:` holds (a byte sequence of RFC 9651).
+
+    Raises:
+        DigestError: the field is missing, malformed, or of another length than a wrapped key.
+    """
+    member = _ONE_MEMBER.fullmatch((field or "").strip())
+    try:
+        wrapped = base64.b64decode(member[1] if member else "", validate=True)
+    except binascii.Error:
+        wrapped = b""
+    if len(wrapped) != WRAPPED_BYTES:
+        msg = f"expected `{WRAPPED_KEY_HEADER}: :BASE64:` of {WRAPPED_BYTES} bytes, got {len(wrapped)} bytes"
+        raise DigestError(msg)
+    return wrapped
 
 
 def content_sha256(field: str | None) -> str:

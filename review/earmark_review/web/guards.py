@@ -68,7 +68,7 @@ def current_device(request: Request, service: ServiceOf) -> Device:
     """
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
-        msg = "expected `Authorization: Bearer TOKEN` with the token that `earmark review device add NAME` printed"
+        msg = "expected `Authorization: Bearer TOKEN` with the token that the device got when it enrolled"
         raise DeviceTokenError(msg)
     with service.database.reading() as conn:
         return device_of(conn, token.strip())

@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import RedirectResponse
 
+from earmark_edge.signature import SIGNATURE_HEADER, header_of
 from earmark_review import errors
 from earmark_review.web.rendering import render
 
@@ -25,6 +26,10 @@ logger = logging.getLogger(__name__)
 STATUSES: Mapping[type[errors.ReviewError], HTTPStatus] = MappingProxyType(
     {
         errors.DeviceTokenError: HTTPStatus.UNAUTHORIZED,
+        errors.SignatureRefusedError: HTTPStatus.FORBIDDEN,
+        errors.EnrolmentError: HTTPStatus.FORBIDDEN,
+        errors.KeyGoneError: HTTPStatus.GONE,
+        errors.UnsealError: HTTPStatus.UNPROCESSABLE_ENTITY,
         errors.EventRefusedError: HTTPStatus.UNPROCESSABLE_ENTITY,
         errors.EventConflictError: HTTPStatus.CONFLICT,
         errors.EventDeletedError: HTTPStatus.GONE,
@@ -112,6 +117,8 @@ def _on_refusal(request: Request, error: Exception) -> Response:
 def _headers_for(error: errors.ReviewError) -> Mapping[str, str]:
     if isinstance(error, errors.DeviceTokenError):
         return {"WWW-Authenticate": 'Bearer realm="earmark devices"'}
+    if isinstance(error, errors.EventDeletedError) and error.signature:
+        return {SIGNATURE_HEADER: header_of(error.signature)}
     if isinstance(error, errors.TooManyAttemptsError):
         return {"Retry-After": str(error.retry_after_s)}
     return {}

@@ -1,0 +1,112 @@
+"""What left a home, when, why, who heard it, and what was decided: in words for the household. Texts in, texts out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from earmark_edge.event import Event
+from earmark_edge.messages import Status
+
+TIER_NAMES: Mapping[int, str] = {
+    0: "scores over time",
+    1: "a picture of its loudness in bands",
+    2: "masked audio",
+    3: "the sound itself",
+}
+_LABELS = {"scream": "a scream", "cry": "crying", "baby_cry": "a baby's cry", "shout": "a shout"}
+_STATES = {
+    "waiting": "nothing of it has left yet; it waits in this device's outbox",
+    "announced": "that it happened was sent; some of it still waits here",
+    "delivered": "sent",
+    "gone": "sent, and deleted by the review service",
+    "withdrawn": "nothing more of it left: consent ended, and it was wiped here",
+}
+_CASES = {
+    "awaiting_clip": "the review service waits for the rest of it",
+    "ready": "nobody has looked at it yet",
+    "leased": "a reviewer has it open",
+    "decided": "decided",
+    "deleted": "deleted by the review service",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerEntry:
+    """One event as the outbox and the service know it."""
+
+    event: Event
+    state: str
+    sent_at: str | None
+    held: tuple[int, ...]
+    waiting: tuple[int, ...]
+    dropped: tuple[int, ...]
+    trouble: str
+    status: Status | None
+
+    @classmethod
+    def of(cls, row: Any, status: Status | None) -> LedgerEntry:
+        """From a row of `Spool.rows`."""
+        held, waiting, dropped = (_tiers(row[name]) for name in ("held", "waiting", "dropped"))
+        return cls(Event.from_bytes(row["payload"]), row["state"], row["received_at"], held, waiting, dropped, row["trouble"], status)
+
+    def as_json(self) -> dict[str, Any]:
+        """For programs."""
+        status = self.status
+        return {
+            "event_id": self.event.event_id,
+            "happened_at": self.event.wall_time,
+            "label": self.event.label,
+            "seconds": round(self.event.offset_s - self.event.onset_s, 2),
+            "reason": self.event.reason.value,
+            "consent_id": self.event.consent_id,
+            "state": self.state,
+            "sent_at": self.sent_at,
+            "tiers_sent": self.held,
+            "tiers_waiting": self.waiting,
+            "tiers_dropped": self.dropped,
+            "trouble": self.trouble,
+            "case": status.state if status else None,
+            "looks": [{"role": look.role, "evidence": look.evidence, "at": look.at} for look in status.looks] if status else None,
+            "verdicts": dict(status.verdicts or {}) if status else None,
+        }
+
+
+def lines_of(entry: LedgerEntry) -> list[str]:
+    """The entry in plain words; the first line stands by itself."""
+    event = entry.event
+    what = _LABELS.get(event.label, event.label)
+    seconds = event.offset_s - event.onset_s
+    lines = [f"{_when(event.wall_time)}: what the device took for {what}, {seconds:.1f} seconds ({_STATES[entry.state]})"]
+    why = f"scored {event.peak_score:.0%}, threshold {event.threshold:.0%}, reason {event.reason.value}"
+    lines.append(f"why: {why}; under consent {event.consent_id}")
+    if entry.sent_at:
+        held = ", ".join(TIER_NAMES[tier] for tier in entry.held)
+        lines.append(f"left: on {_when(entry.sent_at)}, that it happened" + (f", with {held}" if held else ""))
+    if entry.waiting:
+        lines.append(f"waits here, sealed: {', '.join(TIER_NAMES[tier] for tier in entry.waiting)}")
+    if entry.dropped:
+        lines.append(f"never left, wiped for want of space: {', '.join(TIER_NAMES[tier] for tier in entry.dropped)}")
+    if entry.trouble:
+        lines.append(f"not taken so far: {entry.trouble}")
+    return lines + _became(entry.status)
+
+
+def _became(status: Status | None) -> list[str]:
+    if status is None:
+        return []
+    lines = [f"seen: {look.evidence}, by a {look.role}, on {_when(look.at)}" for look in status.looks]
+    if not status.looks:
+        lines.append("seen: by nobody, as far as the review service's log says")
+    decided = [f"decided: {verdict}, on {_when(at)}" for verdict, at in (status.verdicts or {}).items()]
+    return lines + (decided or [f"now: {_CASES.get(status.state, status.state)}"])
+
+
+def _when(text: str) -> str:
+    return f"{datetime.fromisoformat(text).astimezone():%Y-%m-%d %H:%M}"
+
+
+def _tiers(text: str | None) -> tuple[int, ...]:
+    return tuple(sorted(int(tier) for tier in text.split(","))) if text else ()

@@ -1,0 +1,115 @@
+"""What devices speak to beside their events: enrolment, heartbeats, consent, policy, and what became of what they sent."""
+
+from __future__ import annotations
+
+import base64
+from http import HTTPStatus
+
+from fastapi import APIRouter, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from earmark_edge.consent import Consent
+from earmark_edge.messages import MAX_MESSAGE_BYTES, Enrolled, EnrolRequest, Heartbeat, key_of, statuses_bytes
+from earmark_edge.signature import SIGNATURE_HEADER, Purpose, SignatureError, check, from_header
+from earmark_edge.wire import WireError, parse_object
+from earmark_review.errors import EnrolmentError, EventRefusedError
+from earmark_review.service import Service
+from earmark_review.store.devices import Device, enrol
+from earmark_review.store.liveness import take_consent, take_heartbeat
+from earmark_review.store.policies import policy_in_force
+from earmark_review.store.statuses import statuses_of
+from earmark_review.web.bodies import read_capped
+from earmark_review.web.guards import SendingDevice, ServiceOf
+from earmark_review.web.signing import signed_answer, signed_by
+
+router = APIRouter(prefix="/api/v1", tags=["devices"])
+MOST_STATUSES = 200
+_STATUSES_BYTES_CAP = 64 * 1024
+
+
+@router.post("/enrolments", status_code=HTTPStatus.CREATED, summary="Enrol a device with a one-time code")
+async def post_enrolment(request: Request, service: ServiceOf) -> Response:
+    """Exchange a code and a public key, signed by its own private half, for a token and the service's public keys."""
+    payload = await read_capped(request, MAX_MESSAGE_BYTES)
+    enrolled = await run_in_threadpool(_enrol, service, payload, request.headers.get(SIGNATURE_HEADER))
+    return signed_answer(service, Purpose.ENROLLED, enrolled.to_bytes(), HTTPStatus.CREATED)
+
+
+def _enrol(service: Service, payload: bytes, signature: str | None) -> Enrolled:
+    try:
+        asked = EnrolRequest.from_bytes(payload)
+        public_key = key_of("public_key", asked.public_key)
+        check(public_key, Purpose.ENROLMENT, payload, from_header(signature))
+    except (WireError, SignatureError) as error:
+        raise EnrolmentError(str(error)) from error
+    with service.database.writing() as conn:
+        name, token = enrol(conn, asked.code, public_key, service.now())
+    keys = (service.identity.sealing_public, service.identity.signing_public)
+    return Enrolled(name, token, *(base64.b64encode(key).decode() for key in keys))
+
+
+@router.post("/heartbeat", status_code=HTTPStatus.NO_CONTENT, summary="Say that a device lives")
+async def post_heartbeat(request: Request, service: ServiceOf, device: SendingDevice) -> Response:
+    """Take a signed `Heartbeat`."""
+    payload = await read_capped(request, MAX_MESSAGE_BYTES)
+    await run_in_threadpool(signed_by, service, device, Purpose.HEARTBEAT, payload, request)
+    await run_in_threadpool(_take_heartbeat, service, device, payload)
+    return Response(status_code=HTTPStatus.NO_CONTENT)
+
+
+def _take_heartbeat(service: Service, device: Device, payload: bytes) -> None:
+    try:
+        heartbeat = Heartbeat.from_bytes(payload)
+    except WireError as error:
+        raise EventRefusedError(str(error)) from error
+    with service.database.writing() as conn:
+        take_heartbeat(conn, device, heartbeat, payload, service.now())
+
+
+@router.put("/consent", status_code=HTTPStatus.NO_CONTENT, summary="Send the household's record of consent")
+async def put_consent(request: Request, service: ServiceOf, device: SendingDevice) -> Response:
+    """Take a signed `Consent`, or a later version of one, such as its withdrawal."""
+    payload = await read_capped(request, MAX_MESSAGE_BYTES)
+    signature = await run_in_threadpool(signed_by, service, device, Purpose.CONSENT, payload, request)
+    await run_in_threadpool(_take_consent, service, device, payload, signature)
+    return Response(status_code=HTTPStatus.NO_CONTENT)
+
+
+def _take_consent(service: Service, device: Device, payload: bytes, signature: bytes) -> None:
+    try:
+        consent = Consent.from_bytes(payload)
+    except WireError as error:
+        raise EventRefusedError(str(error)) from error
+    with service.database.writing() as conn:
+        take_consent(conn, device, consent, payload, signature, service.now())
+
+
+@router.get("/policy", summary="The policy in force")
+def get_policy(service: ServiceOf, _device: SendingDevice) -> Response:
+    """The newest `Policy`, signed; 204 where none was issued."""
+    with service.database.reading() as conn:
+        payload = policy_in_force(conn)
+    if payload is None:
+        return Response(status_code=HTTPStatus.NO_CONTENT)
+    return signed_answer(service, Purpose.POLICY, payload)
+
+
+@router.post("/statuses", summary="What became of events")
+async def post_statuses(request: Request, service: ServiceOf, device: SendingDevice) -> Response:
+    """Given `{"event_ids": [...]}`, at most 200, the status of each that is known, signed."""
+    payload = await read_capped(request, _STATUSES_BYTES_CAP)
+    return await run_in_threadpool(_statuses, service, device, payload)
+
+
+def _statuses(service: Service, device: Device, payload: bytes) -> Response:
+    try:
+        asked = parse_object(payload, "statuses").get("event_ids")
+    except WireError as error:
+        raise EventRefusedError(str(error)) from error
+    event_ids = [event_id for event_id in asked if isinstance(event_id, str)] if isinstance(asked, list) else None
+    if event_ids is None or event_ids != asked or len(event_ids) > MOST_STATUSES:
+        msg = f"event_ids: expected a list of at most {MOST_STATUSES} event ids"
+        raise EventRefusedError(msg)
+    with service.database.reading() as conn:
+        told = statuses_of(conn, device, event_ids)
+    return signed_answer(service, Purpose.STATUSES, statuses_bytes(told, device.key_id))

@@ -1,0 +1,36 @@
+"""A device that is enrolled with the double of the review service, and whose household consents."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from tests.edge.review_double import SEALING_KEY, SIGNING_KEY, TOKEN, public_x25519
+
+from earmark_edge.consent import Consent
+from earmark_edge.courier import write_consent
+from earmark_edge.keys import Credentials, Enrolment, device_key, read_credentials, write_enrolment
+from earmark_edge.signature import public_of
+from earmark_model.contract import LABELS
+
+
+def enrolled(state: Path, url: str, *, token: str = TOKEN) -> Credentials:
+    write_enrolment(state, Enrolment(url, "kitchen", token, public_x25519(SEALING_KEY), public_of(SIGNING_KEY)))
+    return read_credentials(state)
+
+
+def consent(consent_id: str = "consent-7", **changes: object) -> Consent:
+    now = datetime.now(UTC)
+    words = {
+        "consent_id": consent_id,
+        "tiers": (0, 1, 2, 3),
+        "may_train": False,
+        "given_at": (now - timedelta(days=1)).isoformat(),
+        "expires_at": (now + timedelta(days=1)).isoformat(),
+        "labels": tuple(LABELS),
+    }
+    return Consent(**(words | changes))
+
+
+def consented(state: Path, consent_id: str = "consent-7", **changes: object) -> Consent:
+    given = consent(consent_id, **changes)
+    write_consent(state, device_key(state), given)
+    return given
