@@ -24,6 +24,7 @@ from earmark_edge.delivery_cli import WayOut, add_delivery_commands, way_out
 from earmark_edge.detector import Detection, Detector, Heard
 from earmark_edge.event import WireError
 from earmark_edge.keys import KeyFileError
+from earmark_edge.listen.cli import listen
 from earmark_edge.oneline import one_line
 from earmark_edge.outbox import Origin, file_origin, pack
 from earmark_edge.policy import PolicyError
@@ -41,9 +42,7 @@ app = typer.Typer(no_args_is_help=True, help="Run a bundle on the device: flag s
 add_delivery_commands(app)
 
 
-@app.callback()
-def _group() -> None:
-    """Keep `scan` a command of the group even while it is the only one."""
+app.command()(listen)
 
 
 @app.command()

@@ -139,6 +139,11 @@ class Decider:
         self._rules = rules
         self._is_open = False
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the last window belonged to an event."""
+        return self._is_open
+
     def decide(self, scores: Floats) -> Decision:
         """Decide on the next window from its whole score vector, `[classes]`."""
         rules = self._rules

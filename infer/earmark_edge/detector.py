@@ -125,6 +125,11 @@ class Detector:
         self._tracker.reset()
         self._ring.wipe()
 
+    @property
+    def has_open_event(self) -> bool:
+        """Whether something is being heard that is not closed yet."""
+        return self._decider.is_open or self._tracker.is_open
+
     def _score(self, windows: list[Window]) -> Heard:
         if not windows:
             return Heard()

@@ -57,6 +57,7 @@ class Event:
     `wall_time` (ISO 8601, UTC) is when the onset happened, give or take `wall_uncertainty_s`.
     `scores` holds the peak calibrated probability of every label inside the span. `key_id` names the service's key that the objects
     are sealed to, and `policy_version` the policy in force, 0 for none.
+    `incident`: events of one `boot_id` that share it are parts of one happening, or lie near each other.
     """
 
     event_id: str
@@ -78,6 +79,7 @@ class Event:
     clips: tuple[ClipObject, ...] = ()
     key_id: str | None = None
     policy_version: int = 0
+    incident: int = 0
     schema: int = EVENT_SCHEMA
 
     def __post_init__(self) -> None:
@@ -85,7 +87,8 @@ class Event:
         for name in ("event_id", "boot_id", "consent_id"):
             value = getattr(self, name)
             require(0 < len(value) <= MAX_ID_CHARS and value.isprintable(), name, f"1 to {MAX_ID_CHARS} printable characters", value)
-        require(0 <= self.seq <= MAX_JSON_INTEGER, "seq", "0 or more, below 2^53", self.seq)
+        for name in ("seq", "incident"):
+            require(0 <= getattr(self, name) <= MAX_JSON_INTEGER, name, "0 or more, below 2^53", getattr(self, name))
         span = math.isfinite(self.onset_s) and math.isfinite(self.offset_s) and 0 <= self.onset_s < self.offset_s
         require(span, "offset_s", "a finite span with 0 <= onset_s < offset_s", (self.onset_s, self.offset_s))
         require(self.label in LABELS, "label", f"one of {', '.join(LABELS)}", self.label)

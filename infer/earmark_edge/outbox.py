@@ -62,18 +62,16 @@ def file_origin(path: Path, duration_s: float, rules: Rules, consent_id: str) ->
     return Origin(str(uuid5(_NAMESPACE, ":".join(parts))), started_at, FILE_TIME_UNCERTAINTY_S, consent_id)
 
 
-def pack(detection: Detection, seq: int, origin: Origin, rules: Rules) -> Parcel:
-    """The event of `detection`, number `seq` of its stream, with its score track (tier 0) and its audio (tier 3).
+def pack(detection: Detection, seq: int, origin: Origin, rules: Rules, *, with_audio: bool = True) -> Parcel:
+    """The event of `detection`, number `seq` of its stream, with its score track (tier 0) and, if `with_audio`, its audio (tier 3).
 
     Raises:
         WireError: the detection does not fit the wire format.
     """
-    payloads = {
-        SCORE_TRACK_TIER: detection.track.to_bytes(),
-        AUDIO_TIER: wav_bytes(detection.audio, rules.spec.sample_rate_hz),
-    }
+    audio = wav_bytes(detection.audio, rules.spec.sample_rate_hz)
+    payloads = {SCORE_TRACK_TIER: detection.track.to_bytes(), **({AUDIO_TIER: audio} if with_audio else {})}
     kinds = {SCORE_TRACK_TIER: SCORE_TRACK_MEDIA_TYPE, AUDIO_TIER: WAV_MEDIA_TYPE}
-    content = f"{origin.boot_id}:{detection.onset_s!r}:{hashlib.sha256(payloads[AUDIO_TIER]).hexdigest()}"
+    content = f"{origin.boot_id}:{detection.onset_s!r}:{hashlib.sha256(audio).hexdigest()}"
     event = Event(
         event_id=str(uuid5(_NAMESPACE, content)),
         boot_id=origin.boot_id,
@@ -91,6 +89,7 @@ def pack(detection: Detection, seq: int, origin: Origin, rules: Rules) -> Parcel
         config_sha256=rules.sha256,
         calibration_sha256=_calibration(rules.spec, detection.label),
         consent_id=origin.consent_id,
+        incident=detection.incident,
     )
     return Parcel(replace(event, clips=tuple(ClipObject.of(tier, kinds[tier], payload) for tier, payload in payloads.items())), payloads)
 

@@ -61,6 +61,11 @@ class SpanTracker:
         self._incident = -1
 
     @property
+    def is_open(self) -> bool:
+        """Whether a span has begun that is not closed yet."""
+        return self._open is not None or self._run is not None
+
+    @property
     def lookback_samples(self) -> int:
         """How far behind the end of the newest window a span may begin that is still to come."""
         cells = self._max_cells + self._gap_cells + max(self._margin_cells, self._min_cells) + 2

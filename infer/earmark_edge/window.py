@@ -62,7 +62,8 @@ class Windower:
         return windows
 
     def reset(self) -> None:
-        """Forget everything; the next sample is the first of a new stream."""
+        """Overwrite and forget everything; the next sample is the first of a new stream."""
+        self._held.fill(0)
         self._held = np.zeros(0, np.float32)
         self._start = 0
         self._has_given = False

@@ -1,0 +1,187 @@
+"""`earmark edge listen`: what runs in a home."""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from earmark_edge.consent import ConsentError
+from earmark_edge.courier import MUTE_FILE, Courier, MutedError
+from earmark_edge.decide import DecideConfigError, Rules
+from earmark_edge.keys import KeyFileError, read_credentials
+from earmark_edge.listen.health import HealthConfig
+from earmark_edge.listen.inputs import Input, inputs_of
+from earmark_edge.listen.listener import Listener, Outlets
+from earmark_edge.listen.metrics import MetricsError, MetricsServer, render
+from earmark_edge.listen.mute import Mute, gpio_line
+from earmark_edge.listen.report import JsonReport, LinesReport, ListenReport
+from earmark_edge.listen.settings import ListenSettings
+from earmark_edge.listen.sink import CourierSink, ReportOnly
+from earmark_edge.listen.source import InputError, PcmFormat
+from earmark_edge.listen.status import Status
+from earmark_edge.listen.supervisor import Block, Notice, State, Supervisor, WatchConfig
+from earmark_edge.oneline import one_line
+from earmark_edge.report import unverified_warning
+from earmark_edge.scorer import Scorer, ScoringError
+from earmark_edge.settings import EdgeSettings, SettingsError, default_bundle
+from earmark_edge.spool import SPOOL_FILE, SpoolError, open_spool
+from earmark_edge.uplink import AddressError, Uplink, UplinkError, checked_address
+from earmark_model.contract import BundleError
+
+logger = logging.getLogger(__name__)
+
+FAILED, MISUSED = 1, 2
+_HELD_BLOCKS = 64
+_PATIENCE_S = 5.0
+
+
+def listen(
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[NAME=]INPUT...",
+            help="mic, mic:DEVICE, a sound file, - (PCM on standard input), an address such as rtsp://camera/stream, alsa:DEVICE, "
+            "pulse:DEVICE. Several are heard at once. Default: mic.",
+        ),
+    ] = None,
+    bundle: Annotated[Path | None, typer.Option(help="The bundle to run; EARMARK_BUNDLE, else the one that ships.")] = None,
+    json_lines: Annotated[bool, typer.Option("--json", help="Print JSON Lines.")] = False,
+    send: Annotated[bool, typer.Option("--send", help="Deliver flagged events, sealed, to the review service of `enrol`.")] = False,
+    rate: Annotated[int | None, typer.Option(metavar="HZ", help="Sample rate of PCM on standard input.")] = None,
+    channels: Annotated[int, typer.Option(help="Channels of PCM on standard input, interleaved.")] = 1,
+    encoding: Annotated[str, typer.Option(help="Of PCM on standard input: s16le, s32le or f32le.")] = "s16le",
+    fast: Annotated[bool, typer.Option("--fast", help="Read files as fast as they can be scored, not at their own pace.")] = False,
+    state: Annotated[Path | None, typer.Option(metavar="DIR", help="Key, consent, outbox, status and mute file; EARMARK_STATE.")] = None,
+) -> None:
+    """Listen without end: flag screams and cries as they happen, keep nothing else.
+
+    An input that stalls, breaks or falls silent is opened again. Ctrl-C or SIGTERM end in order. Mute: SIGUSR1 (SIGUSR2 ends it), a file
+    called "mute" in the state folder, or a switch (EARMARK_MUTE_GPIO); what is in memory is wiped. Every EARMARK_CANARY_S seconds (3600)
+    a synthetic scream is injected and must be heard. EARMARK_METRICS_PORT serves counts to Prometheus on this machine alone.
+    Other settings: docs/device.md. Exit status: 0 ended in order, 1 an input or the bundle failed for good, 2 misused.
+    """
+    report: ListenReport = JsonReport() if json_lines else LinesReport()
+    try:
+        edge, settings = EdgeSettings.from_environment(os.environ), ListenSettings.from_environment(os.environ)
+        pcm = PcmFormat(rate, channels, encoding) if rate is not None else None
+        with ExitStack() as stack:
+            scorer = Scorer(bundle or edge.bundle or default_bundle(), threads=edge.threads)
+            found = inputs_of(inputs or ["mic"], scorer.spec.sample_rate_hz, pcm=pcm, is_fast=fast)
+            edge = replace(edge, state=state) if state is not None else edge
+            mute = Mute(edge.state / MUTE_FILE, gpio_line(settings.mute_gpio) if settings.mute_gpio is not None else None)
+            sink = _sink(stack, edge, Rules(scorer.spec, edge.decide), mute, report.tell) if send else ReportOnly()
+            stack.callback(sink.close)
+            status = _listen(stack, found, scorer, edge, settings, mute, Outlets(sink, report, _StatusFile(edge.state)))
+    except (SettingsError, DecideConfigError, AddressError, InputError, KeyFileError) as error:
+        sys.stderr.write(f"error: {one_line(error, 1_000)}\n")
+        raise typer.Exit(MISUSED) from error
+    except (BundleError, ScoringError, UplinkError, SpoolError, MetricsError, OSError) as error:
+        sys.stderr.write(f"error: {one_line(error, 1_000)}\n")
+        raise typer.Exit(FAILED) from error
+    raise typer.Exit(status)
+
+
+def _listen(
+    stack: ExitStack, found: list[Input], scorer: Scorer, edge: EdgeSettings, settings: ListenSettings, mute: Mute, outlets: Outlets
+) -> int:
+    """Put the parts together and run them; returns the exit status."""
+    inbox: queue.Queue[Block | Notice] = queue.Queue(_HELD_BLOCKS)
+    names = [each.name for each in found]
+    listener = Listener(names, scorer, edge.decide, settings, inbox=inbox, mute=mute, outlets=outlets)
+    if settings.metrics_port:
+        stack.enter_context(MetricsServer(settings.metrics_port, lambda: render(listener.status)))
+    if warning := unverified_warning(scorer.spec):
+        outlets.report.tell(warning)
+    outlets.sink.start(listener.beats)
+    stop = stack.enter_context(_signals(mute))
+    with _running(found, inbox, scorer.spec.sample_rate_hz, mute, settings):
+        listener.run(stop)
+    listener.tell_status(is_running=False)
+    has_failed = any(each.state is State.ENDED and each.last_failure for each in listener.status.streams)
+    return FAILED if has_failed else 0
+
+
+def _sink(stack: ExitStack, edge: EdgeSettings, rules: Rules, mute: Mute, tell: Callable[[str], None]) -> CourierSink:
+    """The way out of an enrolled device: two connections to its outbox, one for each thread."""
+    credentials = read_credentials(edge.state)
+
+    def courier() -> Courier:
+        spool = open_spool(edge.state / SPOOL_FILE, edge.outbox_bytes, tell)
+        stack.callback(spool.close)
+        return Courier(edge.state, credentials, spool, tell=tell)
+
+    sealing, sending = courier(), courier()
+    checked_address(credentials.enrolment.url)
+    try:
+        sealing.consent()
+    except (ConsentError, MutedError) as error:
+        tell(f"listening; for now nothing leaves: {error}")
+    return CourierSink(sealing, sending, lambda pause: Uplink(credentials, sleep=pause), rules, is_muted=lambda: mute.is_on)
+
+
+class _StatusFile:
+    """Writes the status; a disk that is full must not end the listening."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.folder = folder
+        self._is_failing = False
+
+    def __call__(self, status: Status) -> None:
+        try:
+            status.write(self.folder)
+        except OSError as error:
+            if not self._is_failing:
+                logger.warning("the status file cannot be written: %s", error)
+            self._is_failing = True
+        else:
+            self._is_failing = False
+
+
+@contextmanager
+def _signals(mute: Mute) -> Iterator[threading.Event]:
+    """SIGINT and SIGTERM set the event, a second one ends at once; the mute's signals are caught too."""
+    stop = threading.Event()
+
+    def ended(number: int, _: FrameType | None) -> None:
+        stop.set()
+        signal.signal(number, signal.SIG_DFL)
+
+    names = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+    before = {number: signal.getsignal(number) for number in names}
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, ended)
+    mute.catch_signals()
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _running(found: list[Input], inbox: queue.Queue[Block | Notice], rate_hz: int, mute: Mute, settings: ListenSettings) -> Iterator[None]:
+    """The supervisors' threads."""
+    watch = WatchConfig(stall_s=settings.stall_s, health=HealthConfig(silent_s=settings.silent_s))
+    threads = [Supervisor(number, each.source, inbox, sample_rate_hz=rate_hz, mute=mute, watch=watch) for number, each in enumerate(found)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        for thread in threads:
+            thread.stop()
+        for thread in threads:
+            thread.join(_PATIENCE_S)

@@ -1,0 +1,197 @@
+"""Where closed detections go: nowhere beyond the report, or into the sealed outbox, which a thread of its own empties."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Protocol
+
+from earmark_edge.consent import ConsentError
+from earmark_edge.courier import Courier, MutedError
+from earmark_edge.decide import Rules
+from earmark_edge.detector import Detection
+from earmark_edge.keys import KeyFileError
+from earmark_edge.outbox import Origin, pack
+from earmark_edge.policy import PolicyError
+from earmark_edge.spool import SpoolError
+from earmark_edge.uplink import Uplink, UplinkError
+from earmark_edge.wire import WireError
+
+logger = logging.getLogger(__name__)
+
+BEAT_S = 60.0
+POLICY_S = 3_600.0
+_RETRY_S = 30.0
+_POLL_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Flagged:
+    """A detection on its way out: number `seq` of its stream, whose times it is in; `with_audio` unless the cap holds its audio back."""
+
+    detection: Detection
+    seq: int
+    boot_id: str
+    started_at: datetime
+    wall_uncertainty_s: float
+    with_audio: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """What a heartbeat says of one stream: `canary` is passed, missed, or empty where none was played."""
+
+    boot_id: str
+    next_seq: int
+    canary: str
+
+
+class Sink(Protocol):
+    """Takes what may leave the device. Canaries never come here."""
+
+    def take(self, flagged: Flagged) -> str:
+        """Keep or send it; returns the word for the report, such as `sealed`. It does not wait for a network."""
+
+    def start(self, beats: Callable[[], Iterable[Beat]]) -> None:
+        """Begin to deliver; `beats` gives what there is to say of each stream at the time."""
+
+    def counts(self) -> dict[str, int]:
+        """How many wait, were sent, and stayed here."""
+
+    def close(self) -> None:
+        """The device stops; what waits is kept."""
+
+
+class ReportOnly:
+    """Nothing leaves."""
+
+    def take(self, flagged: Flagged) -> str:
+        """Forget it."""
+        del flagged
+        return "kept here"
+
+    def start(self, beats: Callable[[], Iterable[Beat]]) -> None:
+        """Nothing."""
+
+    def counts(self) -> dict[str, int]:
+        """Nothing."""
+        return {}
+
+    def close(self) -> None:
+        """Nothing."""
+
+
+class CourierSink:
+    """Seals into the outbox as events close, in the caller's thread; delivers, beats and asks for policy in one of its own.
+
+    `sealing` and `sending` are couriers of the same device with a connection each to its outbox. `is_muted`: whether anything mutes, a
+    switch included; nothing is delivered then, but heartbeats go on, since that the device is muted is what they tell.
+    """
+
+    def __init__(
+        self,
+        sealing: Courier,
+        sending: Courier,
+        uplink: Callable[[Callable[[float], None]], Uplink],
+        rules: Rules,
+        *,
+        is_muted: Callable[[], bool],
+        beat_s: float = BEAT_S,
+        retry_s: float = _RETRY_S,
+    ) -> None:
+        self._sealing, self._sending, self._uplink, self._rules = sealing, sending, uplink, rules
+        self._is_muted, self._beat_s, self._retry_s = is_muted, beat_s, retry_s
+        self._sent = self._kept = self._failed_beats = 0
+        self._beats: Callable[[], Iterable[Beat]] = tuple
+        self._is_closing, self._has_news = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._deliver_all, name="courier", daemon=True)
+
+    def start(self, beats: Callable[[], Iterable[Beat]]) -> None:
+        """See `Sink.start`."""
+        self._beats = beats
+        self._thread.start()
+
+    def take(self, flagged: Flagged) -> str:
+        """Seal its event and objects and put them on the disk, durably."""
+        origin = Origin(flagged.boot_id, flagged.started_at, flagged.wall_uncertainty_s, "none yet")
+        try:
+            self._sealing.accept(pack(flagged.detection, flagged.seq, origin, self._rules, with_audio=flagged.with_audio))
+        except (ConsentError, MutedError, PolicyError, KeyFileError, SpoolError, WireError) as error:
+            self._kept += 1
+            logger.warning("an event stays here: %s", error)
+            return "stays here"
+        self._has_news.set()
+        return "sealed"
+
+    def counts(self) -> dict[str, int]:
+        """See `Sink.counts`."""
+        spooled = self._sealing.spool.counts()
+        return {
+            "waiting": spooled.events,
+            "waiting_bytes": spooled.waiting_bytes,
+            "dropped_objects": spooled.dropped,
+            "set_aside": spooled.set_aside,
+            "sent": self._sent,
+            "stayed_here": self._kept,
+            "failed_heartbeats": self._failed_beats,
+        }
+
+    def close(self) -> None:
+        """Stop sending; the outbox keeps what waits."""
+        self._is_closing.set()
+        self._has_news.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _deliver_all(self) -> None:
+        def pause(seconds: float) -> None:
+            self._is_closing.wait(seconds)
+
+        with self._uplink(pause) as uplink:
+            waits_s = {"beat": 0.0, "policy": 0.0, "retry": 0.0}
+            while not self._is_closing.is_set():
+                if waits_s["beat"] <= 0:
+                    self._send_beats(uplink)
+                    waits_s["beat"] = self._beat_s
+                if waits_s["policy"] <= 0 and not self._is_muted():
+                    self._ask_policy(uplink)
+                    waits_s["policy"] = POLICY_S
+                if waits_s["retry"] <= 0 and not self._is_muted():
+                    waits_s["retry"] = self._retry_s if self._deliver(uplink) else 0.0
+                self._has_news.wait(_POLL_S)
+                self._has_news.clear()
+                waits_s = {name: left_s - _POLL_S for name, left_s in waits_s.items()}
+
+    def _deliver(self, uplink: Uplink) -> bool:
+        """Send what is due; returns whether there is trouble, after which to wait a while."""
+        try:
+            if not self._sending.spool.counts().events:
+                return False
+            done = self._sending.deliver(uplink)
+        except SpoolError as error:
+            logger.warning("the outbox cannot be read: %s", error)
+            return True
+        self._sent += done.delivered
+        if done.trouble and not self._is_closing.is_set():
+            logger.warning("events wait: %s", done.trouble)
+        return bool(done.trouble)
+
+    def _send_beats(self, uplink: Uplink) -> None:
+        config, model = self._rules.sha256, self._rules.spec.graph_sha256
+        for beat in self._beats():
+            told = self._sending.heartbeat(beat.boot_id, beat.next_seq, config, model, beat.canary)
+            try:
+                uplink.heartbeat(replace(told, is_muted=self._is_muted()))
+            except UplinkError as error:
+                self._failed_beats += 1
+                logger.info("a heartbeat was not taken: %s", error)
+                return
+
+    def _ask_policy(self, uplink: Uplink) -> None:
+        try:
+            self._sending.adopt_policy(uplink)
+        except (PolicyError, ConsentError, MutedError, UplinkError, KeyFileError) as error:
+            logger.warning("no new policy: %s", error)

@@ -1,0 +1,43 @@
+from dataclasses import fields
+
+import pytest
+
+from earmark_edge.listen.settings import ListenSettings
+from earmark_edge.settings import SettingsError
+
+GIVEN = {
+    "stall_s": ("2.5", 2.5),
+    "silent_s": ("90", 90.0),
+    "canary_s": ("0", 0.0),
+    "audio_s_per_hour": ("60", 60.0),
+    "status_s": ("1", 1.0),
+    "metrics_port": ("9100", 9_100),
+    "mute_gpio": ("17", 17),
+}
+
+
+@pytest.mark.parametrize("name", [entry.name for entry in fields(ListenSettings)])
+def test_every_setting_is_read_from_its_variable(name):
+    text, value = GIVEN[name]
+    assert getattr(ListenSettings.from_environment({f"EARMARK_{name.upper()}": text}), name) == value
+    assert getattr(ListenSettings.from_environment({f"EARMARK_{name.upper()}": ""}), name) != value or name == "canary_s"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("stall_s", "soon"),
+        ("stall_s", "nan"),
+        ("silent_s", "0"),
+        ("canary_s", "5"),
+        ("canary_s", "-1"),
+        ("audio_s_per_hour", "0"),
+        ("status_s", "inf"),
+        ("metrics_port", "80.5"),
+        ("metrics_port", "70000"),
+        ("mute_gpio", "GPIO17"),
+    ],
+)
+def test_a_setting_of_another_form_is_refused_by_name(name, text):
+    with pytest.raises(SettingsError, match=f"EARMARK_{name.upper()}"):
+        ListenSettings.from_environment({f"EARMARK_{name.upper()}": text})

@@ -1,0 +1,125 @@
+import time
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+from tests.edge.device import consented, enrolled
+from tests.edge.review_double import problem
+
+from earmark_edge.courier import Courier
+from earmark_edge.decide import DecideConfig, Rules
+from earmark_edge.detector import Detector
+from earmark_edge.event import Event
+from earmark_edge.listen.sink import Beat, CourierSink, Flagged, ReportOnly
+from earmark_edge.signature import public_of
+from earmark_edge.spool import SPOOL_FILE, open_spool
+from earmark_edge.uplink import Backoff, Uplink
+
+
+@pytest.fixture
+def flagged(scorer, play):
+    detector = Detector(scorer)
+    detector.feed(play(("", 2), ("scream", 2)))
+    (detection,) = detector.flush().detections
+    return Flagged(detection, 3, "boot", datetime(2026, 1, 31, 12, tzinfo=UTC), 0.5, with_audio=True)
+
+
+@contextmanager
+def sink(state, service, scorer, *, is_muted=lambda: False, starts=True):
+    credentials = enrolled(state, service.url)
+    service.device = public_of(credentials.device_key)
+    spools = [open_spool(state / SPOOL_FILE, 10**8, lambda _: None) for _ in range(2)]
+    out = CourierSink(
+        *(Courier(state, credentials, spool) for spool in spools),
+        lambda pause: Uplink(credentials, sleep=pause, backoff=Backoff(attempts=1)),
+        Rules(scorer.spec, DecideConfig()),
+        is_muted=is_muted,
+        retry_s=0.05,
+    )
+    try:
+        if starts:
+            out.start(lambda: [Beat("boot", 4, "passed")])
+        yield out
+    finally:
+        out.close()
+        for spool in spools:
+            spool.close()
+
+
+def until(holds, seconds=15):
+    end_s = time.monotonic() + seconds
+    while not holds() and time.monotonic() < end_s:
+        time.sleep(0.02)
+    assert holds()
+
+
+def test_an_event_is_sent_with_its_number_its_time_its_incident_and_the_configurations_hash(tmp_path, service, scorer, flagged):
+    consented(tmp_path)
+    with sink(tmp_path, service, scorer) as out:
+        assert out.take(replace(flagged, detection=replace(flagged.detection, incident=5))) == "sealed"
+        until(lambda: out.counts()["sent"] == 1)
+    event = Event.from_bytes(next(iter(service.events.values())))
+    assert (event.seq, event.boot_id, event.incident, event.wall_uncertainty_s, event.consent_id) == (3, "boot", 5, 0.5, "consent-7")
+    assert event.config_sha256 == Rules(scorer.spec, DecideConfig()).sha256
+    assert event.wall_time.startswith("2026-01-31T12:00:0")
+    assert {0, 3} <= {clip.tier for clip in event.clips}
+
+
+def test_an_event_over_the_cap_is_sent_without_audio(tmp_path, service, scorer, flagged):
+    consented(tmp_path)
+    with sink(tmp_path, service, scorer) as out:
+        out.take(replace(flagged, with_audio=False))
+        until(lambda: out.counts()["sent"] == 1)
+    assert [clip.tier for clip in Event.from_bytes(next(iter(service.events.values()))).clips] == [0]
+
+
+def test_while_the_service_is_down_events_wait_on_the_disk(tmp_path, service, scorer, flagged, caplog):
+    consented(tmp_path)
+    service.fail(*[problem(503, "down")] * 6)
+    with sink(tmp_path, service, scorer) as out:
+        out.take(flagged)
+        assert out.counts()["waiting"] == 1
+        until(lambda: out.counts()["sent"] == 1)
+    assert "events wait" in caplog.text
+
+
+def test_what_waits_at_the_end_is_there_at_the_next_start(tmp_path, service, scorer, flagged):
+    consented(tmp_path)
+    with sink(tmp_path, service, scorer, starts=False) as out:
+        out.take(flagged)
+    with sink(tmp_path, service, scorer) as out:
+        until(lambda: out.counts()["sent"] == 1)
+
+
+def test_without_consent_an_event_stays_here_and_the_listening_goes_on(tmp_path, service, scorer, flagged, caplog):
+    with sink(tmp_path, service, scorer, starts=False) as out:
+        assert out.take(flagged) == "stays here"
+        assert out.counts()["waiting"] == 0
+    assert "no consent record" in caplog.text
+
+
+def test_a_switch_that_mutes_holds_back_delivery_and_the_heartbeat_says_so(tmp_path, service, scorer, flagged):
+    consented(tmp_path)
+    beats = []
+    is_muted = [True]
+    with sink(tmp_path, service, scorer, is_muted=lambda: is_muted[0], starts=False) as out:
+        sent = Uplink.heartbeat
+        try:
+            Uplink.heartbeat = lambda self, beat: beats.append(beat)
+            out.start(lambda: [Beat("boot", 4, "missed")])
+            out.take(flagged)
+            until(lambda: beats)
+            time.sleep(0.7)
+            assert service.events == {}
+            is_muted[0] = False
+            until(lambda: out.counts()["sent"] == 1)
+        finally:
+            Uplink.heartbeat = sent
+    assert (beats[0].is_muted, beats[0].canary, beats[0].next_seq, beats[0].boot_id) == (True, "missed", 4, "boot")
+
+
+def test_without_a_way_out_nothing_leaves(flagged):
+    out = ReportOnly()
+    assert out.take(flagged) == "kept here"
+    assert out.counts() == {}
