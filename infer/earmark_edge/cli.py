@@ -22,6 +22,7 @@ from earmark_edge.courier import MutedError
 from earmark_edge.decide import DecideConfigError
 from earmark_edge.delivery_cli import WayOut, add_delivery_commands, way_out
 from earmark_edge.detector import Detection, Detector, Heard
+from earmark_edge.doctor.cli import doctor
 from earmark_edge.event import WireError
 from earmark_edge.keys import KeyFileError
 from earmark_edge.listen.cli import listen
@@ -43,6 +44,7 @@ add_delivery_commands(app)
 
 
 app.command()(listen)
+app.command()(doctor)
 
 
 @app.command()

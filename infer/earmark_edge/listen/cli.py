@@ -21,6 +21,7 @@ from earmark_edge.consent import ConsentError
 from earmark_edge.courier import MUTE_FILE, Courier, MutedError
 from earmark_edge.decide import DecideConfigError, Rules
 from earmark_edge.keys import KeyFileError, read_credentials
+from earmark_edge.listen.hardening import refuse_core_dumps
 from earmark_edge.listen.health import HealthConfig
 from earmark_edge.listen.inputs import Input, inputs_of
 from earmark_edge.listen.listener import Listener, Outlets
@@ -104,6 +105,7 @@ def _listen(
         stack.enter_context(MetricsServer(settings.metrics_port, lambda: render(listener.status)))
     if warning := unverified_warning(scorer.spec):
         outlets.report.tell(warning)
+    refuse_core_dumps()
     outlets.sink.start(listener.beats)
     stop = stack.enter_context(_signals(mute))
     with _running(found, inbox, scorer.spec.sample_rate_hz, mute, settings):

@@ -51,15 +51,6 @@ class StreamStatus:
     incidents: int = 0
     events_without_audio: int = 0
 
-    def trouble(self) -> list[str]:
-        """What is wrong, in plain words; empty if nothing is."""
-        said = [ADVICE[problem] for problem in self.problems]
-        if self.state in {State.DOWN, State.STALLED}:
-            said.append(self.last_failure or "no samples arrive")
-        if self.canary.is_last_heard is False:
-            said.append(f"the canary of {self.canary.last_at} was missed: a real scream may be missed too")
-        return said
-
 
 @dataclass(slots=True)
 class Status:
@@ -97,6 +88,16 @@ class Status:
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise
+
+
+def troubles(stream: Mapping[str, Any]) -> list[str]:
+    """What is wrong with a stream of a status that was read, in plain words; empty if nothing is."""
+    said = [ADVICE[Problem(problem)] for problem in stream["problems"]]
+    if stream["state"] in {State.DOWN, State.STALLED}:
+        said.append(stream["last_failure"] or "no samples arrive")
+    if stream["canary"]["is_last_heard"] is False:
+        said.append(f"the canary of {stream['canary']['last_at']} was missed: a real scream may be missed too")
+    return said
 
 
 def read_status(folder: Path) -> Mapping[str, Any]:

@@ -96,6 +96,8 @@ def test_a_signal_ends_it_in_order_and_what_was_open_is_kept(bundle, recording, 
     running = Process(str(recording), "--bundle", str(bundle), home=tmp_path)
     running.wait_for(is_listening)
     time.sleep(2.2)  # inside the scream
+    limits = Path(f"/proc/{running.process.pid}/limits").read_text()
+    assert limits.partition("Max core file size")[2].split()[0] == "0"
     assert running.end(number) == 0, running.errors
     (event,) = [line for line in running.said if line["type"] == "event"]
     assert event["label"] == "scream"
