@@ -24,6 +24,7 @@ from earmark_edge.delivery_cli import WayOut, add_delivery_commands, way_out
 from earmark_edge.detector import Detection, Detector, Heard
 from earmark_edge.doctor.cli import doctor
 from earmark_edge.event import WireError
+from earmark_edge.explain.cli import explain
 from earmark_edge.keys import KeyFileError
 from earmark_edge.listen.cli import listen
 from earmark_edge.oneline import one_line
@@ -45,6 +46,7 @@ add_delivery_commands(app)
 
 app.command()(listen)
 app.command()(doctor)
+app.command()(explain)
 
 
 @app.command()
