@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 
+from earmark_review.cases import Queue
 from earmark_review.errors import NotAllowedError, SettingsError
 
 MIN_PASSWORD_CHARS = 8
@@ -17,8 +18,13 @@ class Role(StrEnum):
     """What an account is for."""
 
     REVIEWER = "reviewer"
+    SENIOR = "senior"
+    """A reviewer who also settles disputes and may be the second person that the original needs."""
     SUPERVISOR = "supervisor"
     AUDITOR = "auditor"
+    PRIVACY_OFFICER = "privacy_officer"
+    DEVICE = "device"
+    """No account: what a device's token may do."""
 
 
 class Permission(StrEnum):
@@ -26,16 +32,30 @@ class Permission(StrEnum):
 
     SEE_QUEUE = "see the queue"
     REVIEW = "claim and decide cases"
+    ADJUDICATE = "settle disputed cases"
+    APPROVE_ORIGINAL = "approve listening to an original"
+    SUPERVISE = "see the figures of the service"
     READ_LOG = "read the audit log"
+    ERASE = "delete events and record what was consented"
+    SEND = "send events"
 
 
+_REVIEWER = frozenset({Permission.SEE_QUEUE, Permission.REVIEW})
+_SENIOR = _REVIEWER | {Permission.ADJUDICATE, Permission.APPROVE_ORIGINAL}
 PERMISSIONS: Mapping[Role, frozenset[Permission]] = MappingProxyType(
     {
-        Role.REVIEWER: frozenset({Permission.SEE_QUEUE, Permission.REVIEW}),
-        Role.SUPERVISOR: frozenset(Permission),
-        Role.AUDITOR: frozenset({Permission.SEE_QUEUE, Permission.READ_LOG}),
+        Role.REVIEWER: _REVIEWER,
+        Role.SENIOR: _SENIOR,
+        Role.SUPERVISOR: _SENIOR | {Permission.SUPERVISE, Permission.READ_LOG},
+        Role.AUDITOR: frozenset({Permission.SEE_QUEUE, Permission.READ_LOG, Permission.SUPERVISE}),
+        Role.PRIVACY_OFFICER: frozenset({Permission.SEE_QUEUE, Permission.READ_LOG, Permission.ERASE}),
+        Role.DEVICE: frozenset({Permission.SEND}),
     }
 )
+QUEUE_NEEDS: Mapping[Queue, Permission] = MappingProxyType(
+    {Queue.FIRST: Permission.REVIEW, Queue.SECOND: Permission.REVIEW, Queue.ADJUDICATION: Permission.ADJUDICATE}
+)
+"""What it takes to work on a case of each queue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +72,11 @@ class SignedIn:
         """How the audit log names the account."""
         return f"user:{self.name}"
 
+    @property
+    def queues(self) -> tuple[Queue, ...]:
+        """The queues that the account may work on."""
+        return tuple(queue for queue in Queue if self.may(QUEUE_NEEDS[queue]))
+
     def may(self, permission: Permission) -> bool:
         """Whether the role reaches this far."""
         return permission in PERMISSIONS[self.role]
@@ -66,6 +91,18 @@ class SignedIn:
             roles = " or ".join(role for role in Role if permission in PERMISSIONS[role])
             msg = f"the role {self.role} cannot {permission}; sign in as {roles}"
             raise NotAllowedError(msg)
+
+
+def checked_role(role: Role) -> Role:
+    """`role`, if a person can have it.
+
+    Raises:
+        SettingsError: it is the devices' own.
+    """
+    if role is Role.DEVICE:
+        msg = "the role device is no account's; enrol a device with `earmark review device add NAME`"
+        raise SettingsError(msg)
+    return role
 
 
 def checked_password(password: str) -> str:

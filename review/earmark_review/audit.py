@@ -48,6 +48,17 @@ class Action(StrEnum):
     SESSION_ENDED = "session.ended"
     SIGN_IN_REFUSED = "sign_in.refused"
     SIGN_IN_PAUSED = "sign_in.paused"
+    CASE_ESCALATED = "case.escalated"
+    CASE_EXPIRED = "case.expired"
+    CASE_SHREDDED = "case.shredded"
+    GOLDEN_ADDED = "golden.added"
+    ORIGINAL_ASKED = "original.asked"
+    ORIGINAL_APPROVED = "original.approved"
+    ORIGINAL_REFUSED = "original.refused"
+    TRAINING_CONSENTED = "training.consented"
+    TRAINING_WITHDRAWN = "training.withdrawn"
+    HOUSEHOLD_ERASED = "household.erased"
+    EXPORT_MADE = "export.made"
     USER_ADDED = "user.added"
     DEVICE_ADDED = "device.added"
     DEVICE_REVOKED = "device.revoked"
@@ -68,6 +79,8 @@ ALERTS = frozenset(
         Action.SIGN_IN_PAUSED,
         Action.SIGNATURE_REFUSED,
         Action.CANARY_MISSED,
+        Action.CASE_ESCALATED,
+        Action.CASE_EXPIRED,
     }
 )
 """Entries that someone should look at."""

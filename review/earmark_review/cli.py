@@ -19,10 +19,12 @@ from rich.table import Table
 from earmark_model.contract import SENSITIVE
 from earmark_review import audit
 from earmark_review.accounts import Role
+from earmark_review.cases import Verdict
 from earmark_review.errors import ReviewError
 from earmark_review.service import Service, open_service
 from earmark_review.settings import read_settings
 from earmark_review.store.devices import list_devices, revoke_device
+from earmark_review.store.golden import add_golden
 from earmark_review.store.policies import issue_policy
 from earmark_review.store.users import count_users
 from earmark_review.web.serving import listen, url_of
@@ -185,6 +187,19 @@ def issue_policy_command(
 
 def _words(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip()]
+
+
+@app.command("golden")
+def golden_command(
+    case_id: Annotated[str, typer.Argument(metavar="CASE", help="The settled case's id, as its page's address has it.")],
+    expected: Annotated[Verdict, typer.Argument(metavar="VERDICT", help="The answer that is known to be right.")],
+    data: DataOption = None,
+) -> None:
+    """Mix a settled case in among the others, unmarked, for whoever has not judged it."""
+    with _opened(data) as service:
+        with service.database.writing() as conn:
+            add_golden(conn, case_id, expected, service.now())
+        typer.echo(f"case {case_id[:8]} is golden: {expected}")
 
 
 @app.command("log")

@@ -15,9 +15,11 @@ from earmark_review.cases import Lease
 from earmark_review.errors import BlobMissingError, StaleLeaseError, UnsealError
 from earmark_review.identity import ServiceIdentity
 from earmark_review.keystore import KeyStore
+from earmark_review.media import ORIGINAL_TIER
 from earmark_review.store.caseload import CaseFile
 from earmark_review.store.database import Database
 from earmark_review.store.intake import DeclaredObject
+from earmark_review.store.originals import require_open
 from earmark_review.store.schema import device_keys, events, evidence_views, leases
 
 
@@ -35,7 +37,8 @@ class Decryptor:
         """The bytes of a held object of `file`, under `lease`.
 
         Raises:
-            StaleLeaseError: the lease is over, is on another case, or nothing says in the log that its holder looks.
+            OriginalClosedError: it is the original, and no second person agreed, or the time is over.
+        StaleLeaseError: the lease is over, is on another case, or nothing says in the log that its holder looks.
             KeyGoneError: the object's key was destroyed.
             BlobMissingError: its bytes are not in the store.
             UnsealError: it is not what the device sealed.
@@ -64,6 +67,8 @@ class Decryptor:
             if not is_live or conn.execute(seen).first() is None:
                 msg = "your claim on this case has ended, so nothing is opened; claim it again to go on"
                 raise StaleLeaseError(msg)
+            if declared.tier == ORIGINAL_TIER:
+                require_open(conn, lease, self.now())
             sender = select(events.c.device_id, device_keys.c.public_key).outerjoin(
                 device_keys, device_keys.c.device_id == events.c.device_id
             )

@@ -112,6 +112,22 @@ class LeaseLimitError(ReviewError, ValueError):
         self.held_case_id = held_case_id
 
 
+class RestDueError(ReviewError, ValueError):
+    """The account has looked and listened for as long as one may without a rest."""
+
+    def __init__(self, message: str, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class OriginalClosedError(ReviewError, PermissionError):
+    """The original of this clip is not open under this claim: nobody asked, nobody else agreed, or the time is over."""
+
+
+class UnknownRequestError(ReviewError, LookupError):
+    """There is no such request to hear an original, or it was answered."""
+
+
 class FormError(ReviewError, ValueError):
     """A form field is missing or outside what it may hold."""
 

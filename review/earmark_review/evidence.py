@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from earmark_edge.event import SCORE_TRACK_TIER, ScoreTrack, WireError
 from earmark_review import figures
 from earmark_review.errors import BlobMissingError, KeyGoneError, SoundError, UnsealError
-from earmark_review.media import AUDIO_TIERS
+from earmark_review.media import MASKED_TIER, ORIGINAL_TIER
 from earmark_review.sound import Sound, read_sound
 from earmark_review.store.caseload import CaseFile
 from earmark_review.store.intake import DeclaredObject
@@ -34,6 +34,8 @@ class SoundFigure:
 class Evidence:
     """A case's pictures on one time axis. `problems` says in words what could not be drawn."""
 
+    start_s: float
+    """Where the clip begins on the stream's own clock."""
     duration_s: float
     time_ticks: Sequence[figures.Tick]
     span: figures.Span | None
@@ -42,16 +44,21 @@ class Evidence:
     problems: Sequence[str]
 
 
-def playable(file: CaseFile) -> DeclaredObject | None:
-    """The held audio that discloses least."""
-    found = (file.object_at(tier) for tier in AUDIO_TIERS)
-    return next((declared for declared in found if declared is not None and declared.blob_key is not None), None)
+def held_at(file: CaseFile, tier: int) -> DeclaredObject | None:
+    """The object of a tier, if its bytes are here."""
+    declared = file.object_at(tier)
+    return declared if declared is not None and declared.blob_key is not None else None
 
 
-def gather(file: CaseFile, open_sealed: Opener, cap_s: float) -> Evidence:
+def audible(file: CaseFile, *, is_original_open: bool) -> DeclaredObject | None:
+    """The audio that may be shown and played: masked, or the original once the glass is broken."""
+    return held_at(file, ORIGINAL_TIER if is_original_open else MASKED_TIER)
+
+
+def gather(file: CaseFile, open_sealed: Opener, cap_s: float, *, is_original_open: bool = False) -> Evidence:
     """Read and lay out a case's evidence; what cannot be read is told in `problems`, and the rest is shown."""
     problems: list[str] = []
-    sound = _sound(file, open_sealed, cap_s, problems)
+    sound = _sound(audible(file, is_original_open=is_original_open), open_sealed, cap_s, problems)
     track = _track(file, open_sealed, problems)
     # Without a score track nobody says where the clip begins; then it is taken to begin with the event.
     start_s = track.start_s if track else file.event.onset_s
@@ -67,6 +74,7 @@ def gather(file: CaseFile, open_sealed: Opener, cap_s: float) -> Evidence:
             sound.is_cut,
         )
     return Evidence(
+        start_s,
         duration_s,
         figures.time_ticks(duration_s),
         figures.event_span(file.event, start_s, duration_s),
@@ -76,10 +84,9 @@ def gather(file: CaseFile, open_sealed: Opener, cap_s: float) -> Evidence:
     )
 
 
-def _sound(file: CaseFile, open_sealed: Opener, cap_s: float, problems: list[str]) -> Sound | None:
-    declared = playable(file)
+def _sound(declared: DeclaredObject | None, open_sealed: Opener, cap_s: float, problems: list[str]) -> Sound | None:
     if declared is None or declared.blob_key is None:
-        problems.append("The device sent no audio with this event.")
+        problems.append("The device sent no masked sound with this event.")
         return None
     try:
         return read_sound(io.BytesIO(open_sealed(declared)), cap_s)

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 PICTURE_TIER = 1
-AUDIO_TIERS = (2, 3)
-"""Masked audio, then the original: where both are held, the one that discloses less is played."""
+MASKED_TIER = 2
+ORIGINAL_TIER = 3
+"""Opens by break-glass alone."""
 
 _JSON = {"application/json": "application/json"}
 _AUDIO = {

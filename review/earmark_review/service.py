@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from random import SystemRandom
 
 from argon2 import PasswordHasher
 
@@ -19,6 +20,7 @@ from earmark_review.store.caseload import live_blob_keys
 from earmark_review.store.database import Database
 from earmark_review.store.deletion import delete_event, device_id_of
 from earmark_review.store.devices import add_device, offer_enrolment
+from earmark_review.store.retention import blob_keys_of, due_for_shredding, expire_undecided, mark_shredded, sender_of
 from earmark_review.store.sessions import SignIn
 from earmark_review.store.users import add_user, new_account
 
@@ -43,6 +45,8 @@ class Service:
     now: Callable[[], datetime]
     keys: KeyStore
     identity: ServiceIdentity
+    chance: Callable[[], float] = SystemRandom().random
+    """Draws from [0, 1) that nobody can foresee."""
 
     @property
     def decryptor(self) -> Decryptor:
@@ -91,6 +95,27 @@ class Service:
             keys = delete_event(conn, device_name, event_id, self.now())
         for key in keys:
             self.blobs.remove(key)
+
+    def shred_due(self) -> int:
+        """Let go of what is decided or was not decided in time; return how many cases."""
+        with self.database.writing() as conn:
+            expire_undecided(conn, self.now() - timedelta(seconds=self.settings.undecided_s), self.now())
+            due = due_for_shredding(conn, self.now())
+        for case_id in due:
+            self._shred(case_id)
+        return len(due)
+
+    def _shred(self, case_id: str) -> None:
+        """Keys first, then the bytes, then the rows that named them: whatever stops between two steps, the next run goes on."""
+        with self.database.reading() as conn:
+            keys, sender = blob_keys_of(conn, case_id), sender_of(conn, case_id)
+        if sender is not None:
+            self.keys.destroy(*sender)
+        for key in keys:
+            self.blobs.remove(key)
+        with self.database.writing() as conn:
+            mark_shredded(conn, case_id, self.now())
+        self.database.truncate_log()
 
     def sweep(self) -> int:
         """Remove what interrupted uploads and deletions left in the blob folder; return how many objects."""

@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from earmark_review.cases import LeaseTerms
 from earmark_review.errors import SettingsError
+from earmark_review.wellness import Limits
 
 
 class ReviewSettings(BaseSettings):
@@ -38,6 +39,21 @@ class ReviewSettings(BaseSettings):
     sign_in_failures: int = Field(5, ge=1)
     """Failures for one name from one address before sign-in pauses; six times as many for the name or the address alone."""
     sign_in_window_s: float = Field(900, gt=0)
+    second_review_share: float = Field(0.1, ge=0, le=1)
+    """Share of first verdicts that a second reviewer checks without knowing of the first."""
+    golden_share: float = Field(0.05, ge=0, le=1)
+    """Share of claims of the next case that are given one whose answer is known, where there is one."""
+    day_s: float = Field(5 * 3600, gt=0, le=5 * 3600)
+    """Exposure that anyone may have in a day; it can be lowered, never raised."""
+    run_s: float = Field(3600, gt=0, le=3600)
+    """Exposure after which a break is due."""
+    break_s: float = Field(600, ge=300)
+    original_s: float = Field(600, gt=0, le=3600)
+    """How long an original stays open once a second person agreed."""
+    loudness_dbfs: float = Field(-26, ge=-60, le=-12)
+    """What clips are brought down to when they are louder (RMS of the loudest 400 ms), in decibels below full scale."""
+    undecided_s: float = Field(72 * 3600, gt=0, le=72 * 3600)
+    """What nobody decided by then expires, and its keys and bytes go."""
     starting_volume: float = Field(0.15, ge=0, le=1)
     """Where the player's volume stands before anyone has touched it; 1 is full."""
 
@@ -55,6 +71,11 @@ class ReviewSettings(BaseSettings):
     def sqlalchemy_url(self) -> str:
         """The address of the database, as SQLAlchemy writes it."""
         return f"sqlite:///{self.data / 'review.db'}"
+
+    @property
+    def limits(self) -> Limits:
+        """How long anyone may look and listen."""
+        return Limits(self.day_s, self.run_s, self.break_s)
 
     @property
     def lease_terms(self) -> LeaseTerms:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -66,3 +67,24 @@ def _mono(file: soundfile.SoundFile, wanted: int) -> NDArray[np.float32]:
         wanted -= len(block)
         blocks.append(block.mean(axis=1))
     return np.concatenate(blocks) if blocks else np.zeros(0, dtype=np.float32)
+
+
+_MOMENT_S = 0.4
+_FADE_S = 0.15
+
+
+def quiet_wav(sound: Sound, loudness_dbfs: float) -> bytes:
+    """The sound as 16-bit WAV that does not startle: brought down where it is loud, with a fade at its beginning.
+
+    Its loudest 400 ms (by RMS, over the momentary window of EBU Tech 3341) lie at `loudness_dbfs` at most, and its peak 12 dB above.
+    """
+    limit = 10 ** (loudness_dbfs / 20)
+    window = max(1, min(round(_MOMENT_S * sound.rate_hz), len(sound.samples)))
+    sums = np.cumsum(np.concatenate([[0.0], np.square(sound.samples, dtype=np.float64)]))
+    loudest = float(np.sqrt(max(0.0, float(np.max(sums[window:] - sums[:-window]))) / window))
+    gain = min(1.0, limit / loudest) if loudest else 1.0
+    fade = np.minimum(1.0, np.arange(len(sound.samples)) / (_FADE_S * sound.rate_hz))
+    samples = np.clip(gain * sound.samples, -4 * limit, 4 * limit) * fade
+    stream = io.BytesIO()
+    soundfile.write(stream, samples, sound.rate_hz, format="WAV", subtype="PCM_16")
+    return stream.getvalue()

@@ -97,13 +97,15 @@ def once_for_each(make: Callable[..., Sending]) -> Callable[..., Sending]:
 
 @once_for_each
 def sending(
-    event_id: str = "event-1", label: str = "scream", reason: Reason = Reason.ABOVE_THRESHOLD, device: str = "kitchen", **changes: object
+    event_id: str = "event-1", label: str = "scream", reason: Reason = Reason.ABOVE_THRESHOLD, device: str = "kitchen", *, masked: bool = False, **changes: object
 ) -> Sending:
     """A sealed event of `device` with a score track and a clip, or with what `plain` maps tiers to: media types and bytes.
 
     With `clips` among the changes, these are declared as they are, sealed or not.
     """
     default = {0: ("application/json", track_for(label).to_bytes()), 3: ("audio/flac", tone_bytes())}
+    if masked:
+        default[2] = ("audio/flac", tone_bytes(frequency_hz=500))
     inside = changes.pop("plain", default)
     declared = tuple(ClipObject.of(tier, kind, content) for tier, (kind, content) in inside.items())
     plain = {tier: content for tier, (_, content) in inside.items()}
@@ -231,7 +233,7 @@ class Browser:
     def act(self, case_id: str, action: str, lease: str, **extra: str) -> httpx.Response:
         return self.client.post(f"/cases/{case_id}/{action}", data={"csrf": self.csrf(), "lease": lease, **extra})
 
-    def decide(self, case_id: str, verdict: str = "confirmed", note: str = "") -> httpx.Response:
+    def decide(self, case_id: str, verdict: str = "distress", note: str = "") -> httpx.Response:
         self.claim(case_id)
         return self.act(case_id, "verdict", self.lease_of(case_id), verdict=verdict, note=note)
 
@@ -259,7 +261,7 @@ class House:
         self.open()
 
     def open(self) -> None:
-        settings = ReviewSettings(data=self.data, **self.knobs)
+        settings = ReviewSettings(data=self.data, **{"second_review_share": 0, "golden_share": 0, **self.knobs})
         write_identity(self.data)
         # Cheap hashes: what is tested here is who gets in, not how long guessing takes.
         hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
@@ -351,6 +353,6 @@ def make_sending() -> Callable[..., Sending]:
 @pytest.fixture
 def one_case(house: House, sender: Sender, ada: Browser) -> str:
     """The id of a case that is ready."""
-    sender.send(sending())
+    sender.send(sending(masked=True))
     [case_id] = ada.case_ids()
     return case_id

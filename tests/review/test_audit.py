@@ -55,7 +55,7 @@ def test_an_empty_log_is_whole():
         {"actor": "user:eve"},
         {"action": "case.skipped"},
         {"subject": "case:other"},
-        {"detail": {"verdict": "false_alarm"}},
+        {"detail": {"verdict": "other_sound"}},
         {"sha256": "0" * 64},
     ],
 )
@@ -104,7 +104,7 @@ def test_the_log_holds_no_note_and_no_token(house, ada, one_case):
     note = "the neighbour's daughter, I think"
     ada.claim(one_case)
     lease = ada.lease_of(one_case)
-    ada.act(one_case, "verdict", lease, verdict="confirmed", note=note)
+    ada.act(one_case, "verdict", lease, verdict="distress", note=note)
     words = " ".join(f"{entry.subject} {entry.detail}" for entry in house.log())
     assert "case.decided" in house.actions()
     for secret in (note, lease, ada.client.cookies["earmark_session"]):

@@ -3,9 +3,12 @@ from __future__ import annotations
 import io
 import re
 
+import numpy as np
 import pytest
 import soundfile
 from PIL import Image
+
+from earmark_review.sound import Sound, quiet_wav
 
 MEDIA = ("clip", "spectrogram.png")
 
@@ -21,18 +24,42 @@ def break_the_log(house):
         conn.exec_driver_sql("CREATE TRIGGER full BEFORE INSERT ON audit_log BEGIN SELECT RAISE(ABORT, 'disk full'); END")
 
 
-def test_the_clip_is_the_devices_bytes(sender, ada, held, make_sending):
+def test_the_clip_is_the_masked_one_at_its_length_and_rate(ada, held):
     answer = ada.client.get(f"/cases/{held}/clip")
-    assert (answer.status_code, answer.headers["content-type"]) == (200, "audio/flac")
-    assert answer.content == make_sending().plain[3]
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "audio/wav")
+    samples, rate_hz = soundfile.read(io.BytesIO(answer.content))
+    assert (len(samples), rate_hz) == (16_000, 16_000)
+    assert abs(np.argmax(np.abs(np.fft.rfft(samples))) - 500) <= 1  # the masked tone; the original's is at 1000 Hz
     assert answer.headers["cache-control"] == "no-store"
     assert answer.headers["x-content-type-options"] == "nosniff"
 
 
-def test_a_player_may_ask_for_a_part(ada, held, make_sending):
-    answer = ada.client.get(f"/cases/{held}/clip", headers={"range": "bytes=100-199"})
-    assert answer.status_code == 206
-    assert answer.content == make_sending().plain[3][100:200]
+def test_a_player_may_ask_for_a_part(ada, held):
+    whole = ada.client.get(f"/cases/{held}/clip").content
+    for given, part in (("100-199", whole[100:200]), ("-50", whole[-50:]), ("30000-", whole[30_000:])):
+        answer = ada.client.get(f"/cases/{held}/clip", headers={"range": f"bytes={given}"})
+        assert (answer.status_code, answer.content) == (206, part)
+    assert ada.client.get(f"/cases/{held}/clip", headers={"range": "bytes=999999-"}).status_code == 416
+    assert ada.client.get(f"/cases/{held}/clip", headers={"range": "bytes=a-b"}).content == whole
+
+
+@pytest.mark.parametrize("amplitude", [1.0, 0.5, 0.01])
+@pytest.mark.parametrize("limit_dbfs", [-26, -40])
+def test_a_loud_clip_is_turned_down_to_the_limit_and_a_quiet_one_is_left(amplitude, limit_dbfs):
+    times = np.arange(32_000) / 16_000
+    sound = Sound((amplitude * np.sin(2 * np.pi * 440 * times)).astype(np.float32), 16_000, is_cut=False)
+    samples, _ = soundfile.read(io.BytesIO(quiet_wav(sound, limit_dbfs)))
+    level_dbfs = 20 * np.log10(np.sqrt(np.mean(samples[8000:] ** 2)))
+    assert level_dbfs == pytest.approx(min(limit_dbfs, 20 * np.log10(amplitude / np.sqrt(2))), abs=0.1)
+    assert samples[0] == 0
+    assert np.max(np.abs(samples[:160])) < 0.1 * np.max(np.abs(samples))
+
+
+def test_a_click_is_held_to_twelve_decibels_above_the_limit():
+    click = np.zeros(16_000, dtype=np.float32)
+    click[8000] = 1
+    samples, _ = soundfile.read(io.BytesIO(quiet_wav(Sound(click, 16_000, is_cut=False), -26)))
+    assert 0 < np.max(np.abs(samples)) <= 4 * 10 ** (-26 / 20) + 1e-4
 
 
 def test_the_picture_is_a_grey_png_and_coloured_on_request(ada, held):
@@ -65,7 +92,7 @@ def test_a_link_dies_with_its_lease(house, ada, held, clock, what):
 @pytest.mark.parametrize("what", MEDIA)
 def test_a_link_dies_with_the_verdict(ada, held, what):
     cookies = dict(ada.client.cookies)
-    ada.act(held, "verdict", ada.lease_of(held), verdict="confirmed")
+    ada.act(held, "verdict", ada.lease_of(held), verdict="distress")
     ada.client.cookies.update(cookies)
     assert ada.client.get(f"/cases/{held}/{what}").status_code == 409
 
@@ -93,7 +120,7 @@ def test_with_the_log_down_nothing_is_played(house, ada, held, what):
     break_the_log(house)
     answer = ada.client.get(f"/cases/{held}/{what}")
     assert answer.status_code == 503
-    assert b"fLaC" not in answer.content
+    assert b"RIFF" not in answer.content
     assert "audit log" in answer.text
 
 
@@ -101,7 +128,7 @@ def test_with_the_log_down_no_evidence_is_drawn_and_nothing_is_decided(house, ad
     token = ada.lease_of(held)
     break_the_log(house)
     assert ada.client.get(f"/cases/{held}").status_code == 503
-    assert ada.act(held, "verdict", token, verdict="confirmed").status_code == 503
+    assert ada.act(held, "verdict", token, verdict="distress").status_code == 503
     with house.service.database.reading() as conn:
         assert conn.exec_driver_sql("SELECT count(*) FROM verdicts").scalar() == 0
         assert conn.exec_driver_sql("SELECT state FROM cases").scalar() == "leased"
@@ -112,12 +139,12 @@ def test_each_kind_of_evidence_is_entered_once_under_a_lease(house, ada, held):
         for what in MEDIA:
             ada.client.get(f"/cases/{held}/{what}")
     served = [entry.detail["evidence"] for entry in house.log() if entry.action == "evidence.served"]
-    assert served == ["audio of tier 3", "spectrogram of tier 3"]
+    assert served == ["audio of tier 2", "spectrogram of tier 2"]
     ada.act(held, "skip", ada.lease_of(held))
     ada.claim(held)
     ada.client.get(f"/cases/{held}/clip")
     again = [entry.detail["evidence"] for entry in house.log() if entry.action == "evidence.served"]
-    assert again == [*served, "waveform and scores", "audio of tier 3"]
+    assert again == [*served, "waveform and scores", "audio of tier 2"]
 
 
 def test_a_missing_blob_is_told_and_raises_an_alert(house, ada, held):
@@ -134,19 +161,19 @@ def test_a_missing_blob_is_told_and_raises_an_alert(house, ada, held):
 @pytest.mark.parametrize("payload", [b"RIFF\x00\x00\x00\x00WAVEjunk", b"fLaC" + b"\x00" * 400, b"<script>alert(1)</script>"])
 def test_a_clip_that_cannot_be_decoded_is_told_and_can_still_be_decided(house, sender, ada, make_sending, payload):
     track = ("application/json", make_sending().plain[0])
-    sender.send(make_sending(plain={0: track, 3: ("audio/flac", payload)}))
+    sender.send(make_sending(plain={0: track, 2: ("audio/flac", payload)}))
     [case_id] = ada.case_ids()
     ada.claim(case_id)
     page = ada.client.get(f"/cases/{case_id}")
     assert "No picture of the clip" in page.text
     assert "Scores" in page.text
     assert ada.client.get(f"/cases/{case_id}/spectrogram.png").status_code == 422
-    assert ada.act(case_id, "verdict", ada.lease_of(case_id), verdict="unsure").status_code == 303
+    assert ada.act(case_id, "verdict", ada.lease_of(case_id), verdict="cannot_tell").status_code == 303
 
 
 def test_a_damaged_score_track_is_told_and_the_rest_is_shown(sender, ada, make_sending):
     payload = b'{"scores":{"scream":[NaN]},"thresholds":{},"start_s":0,"hop_s":1}'
-    sender.send(make_sending(plain={0: ("application/json", payload), 3: ("audio/flac", make_sending().plain[3])}))
+    sender.send(make_sending(plain={0: ("application/json", payload), 2: ("audio/flac", make_sending().plain[3])}))
     [case_id] = ada.case_ids()
     ada.claim(case_id)
     page = ada.client.get(f"/cases/{case_id}").text
@@ -159,24 +186,14 @@ def test_an_event_without_audio_has_no_player(sender, ada, make_sending):
     [case_id] = ada.case_ids()
     ada.claim(case_id)
     page = ada.client.get(f"/cases/{case_id}").text
-    assert "sent no audio" in page
+    assert "sent no masked sound" in page
     assert "<audio" not in page
     assert ada.client.get(f"/cases/{case_id}/clip").status_code == 404
 
 
-def test_masked_audio_is_played_before_the_original(sender, ada, make_sending):
-    stream = io.BytesIO()
-    soundfile.write(stream, [0.0] * 16_000, 16_000, format="WAV")
-    masked = stream.getvalue()
-    sender.send(make_sending(plain={2: ("audio/wav", masked), 3: ("audio/flac", make_sending().plain[3])}))
-    [case_id] = ada.case_ids()
-    ada.claim(case_id)
-    assert ada.client.get(f"/cases/{case_id}/clip").content == masked
-
-
 def test_the_player_starts_quiet_and_never_by_itself(open_house, make_sending):
     house = open_house(starting_volume=0.05)
-    house.device().send(make_sending())
+    house.device().send(make_sending(masked=True))
     ada = house.user("ada")
     [case_id] = ada.case_ids()
     ada.claim(case_id)
@@ -197,7 +214,7 @@ def test_the_page_marks_the_event_on_the_clips_time_axis(ada, held):
 
 def test_a_long_clip_is_drawn_up_to_the_cap(open_house, make_sending):
     house = open_house(clip_seconds_cap=0.5)
-    house.device().send(make_sending())
+    house.device().send(make_sending(masked=True))
     ada = house.user("ada")
     [case_id] = ada.case_ids()
     ada.claim(case_id)

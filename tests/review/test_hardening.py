@@ -8,6 +8,7 @@ import re
 import pytest
 
 from earmark_review import errors
+from earmark_review.accounts import Role
 from earmark_review.tokens import csrf_token
 from earmark_review.web.problems import STATUSES
 
@@ -16,7 +17,7 @@ FORM = {"content-type": "application/x-www-form-urlencoded"}
 
 
 def test_what_a_reviewer_writes_stays_text(ada, bea, one_case):
-    ada.decide(one_case, "unsure", HOSTILE)
+    ada.decide(one_case, "media", HOSTILE)
     page = bea.client.get(f"/cases/{one_case}").text
     [shown] = re.findall(r"<blockquote>(.*?)</blockquote>", page, re.DOTALL)
     assert html.unescape(shown) == HOSTILE
@@ -26,17 +27,18 @@ def test_what_a_reviewer_writes_stays_text(ada, bea, one_case):
     assert "49 " not in page
 
 
-def test_what_a_device_writes_stays_text(sender, ada, make_sending):
+def test_what_a_device_writes_stays_text(house, sender, make_sending):
+    aud = house.user("aud", Role.AUDITOR)
     hostile = "<script>alert(1)</script>"
     sender.send(make_sending(event_id=hostile.replace("/", "|"), boot_id=hostile, consent_id=hostile))
-    [case_id] = ada.case_ids()
-    page = ada.client.get(f"/cases/{case_id}").text
+    [case_id] = aud.case_ids()
+    page = aud.client.get(f"/cases/{case_id}").text
     assert html.escape(hostile) in page
     assert hostile not in page
 
 
 def test_control_signs_in_a_note_are_replaced_and_lines_kept(house, ada, one_case):
-    ada.decide(one_case, "unsure", "a\x00b\x1bc\nd\te")
+    ada.decide(one_case, "cannot_tell", "a\x00b\x1bc\nd\te")
     with house.service.database.reading() as conn:
         assert conn.exec_driver_sql("SELECT note FROM verdicts").scalar() == "a\ufffdb\ufffdc\nd\te"
 
@@ -107,7 +109,7 @@ def test_a_form_from_another_session_or_none_does_nothing(house, ada, bea, one_c
     ada.claim(one_case)
     lease, before = ada.lease_of(one_case), house.actions()
     for token in ("", "wrong", "é", bea.csrf(), csrf_token("")):
-        form = {"csrf": token, "lease": lease, "verdict": "confirmed"}
+        form = {"csrf": token, "lease": lease, "verdict": "distress"}
         refused = ada.client.post(path.format(case=one_case), data=form)
         assert refused.status_code == 403
         assert "out of date" in refused.text

@@ -72,13 +72,13 @@ def test_an_expired_lease_returns_the_case_and_the_late_answer_is_refused(house,
     token = ada.lease_of(one_case)
     clock.advance(house.service.settings.lease_s)
     assert "Ready" in ada.client.get("/queue").text
-    late = ada.act(one_case, "verdict", token, verdict="confirmed", note="late")
+    late = ada.act(one_case, "verdict", token, verdict="distress", note="late")
     assert late.status_code == 409
     assert "Your claim has ended" in late.text
     assert "stays in this browser" in late.text
     assert bea.claim(one_case).status_code == 303
     assert "lease.expired" in house.actions()
-    assert ada.act(one_case, "verdict", token, verdict="confirmed").status_code == 409
+    assert ada.act(one_case, "verdict", token, verdict="distress").status_code == 409
     assert ada.case_ids("/decided") == []
 
 
@@ -96,7 +96,7 @@ def test_every_action_needs_the_leases_own_token(house, ada, one_case, action):
     ada.claim(one_case)
     before = house.actions()
     for token in ("", "wrong", "\x00", "é"):
-        assert ada.act(one_case, action, token, verdict="confirmed").status_code == 409, token
+        assert ada.act(one_case, action, token, verdict="distress").status_code == 409, token
     assert house.actions() == before
 
 
@@ -106,7 +106,7 @@ def test_a_stolen_token_is_worthless_in_another_session(house, ada, bea, one_cas
     token = ada.lease_of(one_case)
     second = house.browser("ada")
     for thief in (bea, second):
-        assert thief.act(one_case, action, token, verdict="confirmed").status_code == 409
+        assert thief.act(one_case, action, token, verdict="distress").status_code == 409
 
 
 def test_a_token_opens_its_own_case_alone(house, sender, ada, make_sending):
@@ -115,7 +115,7 @@ def test_a_token_opens_its_own_case_alone(house, sender, ada, make_sending):
     first, second = ada.case_ids()
     ada.claim(first)
     token = ada.lease_of(first)
-    assert ada.act(second, "verdict", token, verdict="confirmed").status_code == 409
+    assert ada.act(second, "verdict", token, verdict="distress").status_code == 409
 
 
 def test_one_case_at_a_time(sender, ada, one_case, make_sending):
@@ -143,8 +143,8 @@ def test_ones_own_case_can_be_taken_over_from_another_window(house, ada, one_cas
     assert "another window" in second.client.get(f"/cases/{one_case}").text
     assert second.claim(one_case).status_code == 409
     assert second.claim(one_case, takeover="yes").status_code == 303
-    assert ada.act(one_case, "verdict", old, verdict="confirmed").status_code == 409
-    assert second.act(one_case, "verdict", second.lease_of(one_case), verdict="confirmed").status_code == 303
+    assert ada.act(one_case, "verdict", old, verdict="distress").status_code == 409
+    assert second.act(one_case, "verdict", second.lease_of(one_case), verdict="distress").status_code == 303
 
 
 def test_nobody_elses_case_can_be_taken_over(ada, bea, one_case):
@@ -161,9 +161,10 @@ def test_signing_out_hands_the_case_back(house, ada, bea, one_case):
 
 
 @pytest.mark.parametrize(
-    ("verdict", "state"), [("confirmed", "final"), ("false_alarm", "final"), ("unsure", "final"), ("escalate", "escalated")]
+    ("verdict", "state"),
+    [("distress", "shredded"), ("other_sound", "shredded"), ("cannot_tell", "second_review"), ("escalate", "second_review")],
 )
-def test_each_verdict_closes_the_case_and_is_kept_with_its_note(house, ada, bea, one_case, verdict, state):
+def test_each_verdict_leads_on_and_is_kept_with_its_note(house, ada, bea, one_case, verdict, state):
     answer = ada.decide(one_case, verdict, "  a note\r\nin two lines ")
     assert (answer.status_code, answer.headers["location"]) == (303, f"/queue?decided={one_case}")
     with house.service.database.reading() as conn:
@@ -171,22 +172,22 @@ def test_each_verdict_closes_the_case_and_is_kept_with_its_note(house, ada, bea,
         assert conn.exec_driver_sql("SELECT verdict, note FROM verdicts").one() == (verdict, "a note\nin two lines")
     entry = house.log()[-1] if house.actions()[-1] == "case.decided" else house.log()[house.actions().index("case.decided")]
     assert (entry.actor, entry.subject, entry.detail["verdict"]) == ("user:ada", f"case:{one_case}", verdict)
-    assert "a note" in bea.client.get(f"/cases/{one_case}").text
+    assert ("a note" in bea.client.get(f"/cases/{one_case}").text) is (state == "shredded")
 
 
 @pytest.mark.parametrize("verdict", ["", "guilty", "CONFIRMED", "confirmed "])
 def test_anything_else_is_no_verdict(ada, one_case, verdict):
     refused = ada.decide(one_case, verdict)
     assert refused.status_code == 422
-    assert "one of confirmed, false_alarm, unsure, escalate" in refused.text
+    assert "one of distress, play, media, other_sound, cannot_tell, escalate" in refused.text
     assert "Held by you" in ada.client.get("/queue").text
 
 
 def test_a_decided_case_cannot_be_claimed_or_decided_again(ada, bea, one_case):
     ada.claim(one_case)
     token = ada.lease_of(one_case)
-    assert ada.act(one_case, "verdict", token, verdict="confirmed").status_code == 303
-    assert ada.act(one_case, "verdict", token, verdict="false_alarm").status_code == 409
+    assert ada.act(one_case, "verdict", token, verdict="distress").status_code == 303
+    assert ada.act(one_case, "verdict", token, verdict="other_sound").status_code == 409
     assert bea.claim(one_case).status_code == 409
     assert ada.act(one_case, "skip", token).status_code == 409
 
@@ -198,8 +199,8 @@ def test_a_note_fits_to_the_letter(open_house, make_sending):
     [case_id] = ada.case_ids()
     ada.claim(case_id)
     token = ada.lease_of(case_id)
-    assert ada.act(case_id, "verdict", token, verdict="unsure", note="x" * 11).status_code == 422
-    assert ada.act(case_id, "verdict", token, verdict="unsure", note="x" * 10).status_code == 303
+    assert ada.act(case_id, "verdict", token, verdict="cannot_tell", note="x" * 11).status_code == 422
+    assert ada.act(case_id, "verdict", token, verdict="cannot_tell", note="x" * 10).status_code == 303
 
 
 def test_every_look_at_a_case_is_in_the_log(house, ada, bea, one_case):

@@ -93,11 +93,11 @@ def test_with_nothing_ready_the_next_case_is_the_queue(ada):
 
 
 def test_a_decided_case_moves_from_the_queue_to_the_decided(ada, one_case):
-    ada.decide(one_case, "false_alarm")
+    ada.decide(one_case, "other_sound")
     assert ada.case_ids() == []
     assert ada.case_ids("/decided") == [one_case]
     page = words(ada.client.get("/decided").text)
-    assert "False alarm" in page
+    assert "Other sound" in page
     assert "you" in page
 
 

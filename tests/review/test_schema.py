@@ -15,11 +15,24 @@ from earmark_review.store.schema import audit_guard, metadata
 
 
 def objects_in(path):
-    """Name -> its statement, with the lines in a fixed order: the migrations list constraints in another."""
+    """Name -> its statement, with its parts in a fixed order: the migrations list constraints and later columns in another."""
     with sqlite3.connect(path) as raw:
         rows = raw.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL AND name != 'alembic_version'").fetchall()
     raw.close()
-    return {name: sorted(re.sub(r",\s*$", "", line.strip()) for line in sql.splitlines()) for name, sql in rows}
+    return {name: parts(sql) for name, sql in rows}
+
+
+def parts(sql):
+    """What stands between the commas of a statement that are in no inner bracket."""
+    head, _, body = " ".join(sql.split()).partition("(")
+    found, depth = [""], 0
+    for letter in body.strip().removesuffix(")"):
+        depth += (letter == "(") - (letter == ")")
+        if letter == "," and not depth:
+            found.append("")
+        else:
+            found[-1] += letter
+    return [head.strip(), *sorted(part.strip() for part in found)]
 
 
 @pytest.fixture
@@ -114,7 +127,7 @@ def test_the_database_itself_refuses_a_second_holder(migrated):
             "INSERT INTO users VALUES (1, 'a', 'a', 'h', 'reviewer', '2026-01-01', NULL)",
             "INSERT INTO sessions VALUES (1, 1, 's', '2026-01-01', '2026-01-01', NULL)",
             "INSERT INTO events VALUES (1, 1, 'e', 's', x'00', '2026-01-01', 'b', 1, 'scream', 0.5, 'above_threshold', 1)",
-            "INSERT INTO cases VALUES ('c', 1, 'leased', 1, '2026-01-01', NULL)",
+            "INSERT INTO cases (case_id, event_row, state, severity, opened_at) VALUES ('c', 1, 'leased', 1, '2026-01-01')",
             "INSERT INTO leases VALUES (1, 'c', 1, 1, 't1', '2026-01-01', '2026-01-02', NULL, NULL)",
         )
         for statement in statements:

@@ -135,7 +135,7 @@ def test_everything_is_there_after_a_restart(house, sender, ada, one_case, make_
     again = type(ada)(house.app)
     again.client.cookies = session
     assert "Held by you" in again.client.get("/queue").text
-    assert again.act(one_case, "verdict", token, verdict="confirmed", note="still mine").status_code == 303
+    assert again.act(one_case, "verdict", token, verdict="distress", note="still mine").status_code == 303
     assert house.log()[: len(before)] == before
     house.reopen()
     last = type(ada)(house.app)

@@ -3,6 +3,7 @@
 import { bind } from "/static/keys.js";
 import { keepDraft, readDraft } from "/static/drafts.js";
 import { startLease } from "/static/lease.js";
+import { startSpan } from "/static/span.js";
 
 const root = document.querySelector("[data-case]");
 const find = (name) => document.querySelector(`[data-${name}]`);
@@ -12,6 +13,8 @@ const find = (name) => document.querySelector(`[data-${name}]`);
 const audio = find("audio");
 const stack = find("stack");
 const SEEK_STEP_S = 1;
+
+let span;
 
 function startPlayer() {
   const duration = Number(stack.dataset.duration);
@@ -65,8 +68,10 @@ function startPlayer() {
   }
   volume.addEventListener("input", () => (audio.volume = Number(volume.value)));
   seek.addEventListener("input", () => goTo(Number(seek.value)));
+  span = startSpan(stack, { position, announce });
   for (const plot of document.querySelectorAll("[data-plot]")) {
     plot.addEventListener("click", (event) => {
+      if (span.isDragging()) return; // the end of a drag is no click
       const box = plot.getBoundingClientRect();
       goTo((duration * (event.clientX - box.left)) / box.width);
     });
@@ -87,6 +92,7 @@ function toggle(button, apply) {
 }
 
 if (audio) startPlayer();
+else if (stack) startSpan(stack, { position: () => 0, announce });
 
 const palette = find("palette");
 if (palette) {
@@ -132,4 +138,11 @@ function lose() {
   find("lost").hidden = false;
 }
 
-startLease(root, { announce, lose, line: find("left"), isBusy: () => Boolean(audio) && !audio.paused });
+// A second person's answer opens the original, and the end of its time closes it: the page is made anew for either.
+const shown = find("original")?.dataset.original ?? (root.dataset.originalOpen ? "open" : "none");
+
+function follow({ original }) {
+  if (original !== shown && !(audio && !audio.paused)) location.reload();
+}
+
+startLease(root, { announce, lose, line: find("left"), isBusy: () => Boolean(audio) && !audio.paused, follow, isWaiting: shown === "asked" });

@@ -2,8 +2,9 @@
 
 const BEATS_PER_LEASE = 5;
 const WARN_S = 60;
+const ANSWER_S = 4; // how often someone who waits for a second person's answer asks for it
 
-export function startLease(root, { announce, lose, line, isBusy }) {
+export function startLease(root, { announce, lose, line, isBusy, follow, isWaiting }) {
   const leaseS = Number(root.dataset.leaseS);
   let endsAt = performance.now() + 1000 * Number(root.dataset.secondsLeft);
   let lastBeat = performance.now();
@@ -29,8 +30,10 @@ export function startLease(root, { announce, lose, line, isBusy }) {
       const answer = await fetch(`/cases/${root.dataset.case}/heartbeat`, { method: "POST", body, headers });
       if (over) return;
       if (answer.ok) {
-        endsAt = performance.now() + 1000 * (await answer.json()).seconds_left;
+        const told = await answer.json();
+        endsAt = performance.now() + 1000 * told.seconds_left;
         warned = false;
+        follow(told);
       } else if (answer.status < 500) {
         end();
       }
@@ -49,7 +52,7 @@ export function startLease(root, { announce, lose, line, isBusy }) {
       announce("Your claim ends within a minute. Press a key to keep it.");
     }
     const works = isBusy() || now - lastTouch < 1000 * leaseS;
-    if (works && !document.hidden && now - lastBeat >= (1000 * leaseS) / BEATS_PER_LEASE) beat();
+    if (works && !document.hidden && now - lastBeat >= (isWaiting ? 1000 * ANSWER_S : (1000 * leaseS) / BEATS_PER_LEASE)) beat();
   }
 
   const timer = setInterval(tick, 500);

@@ -7,19 +7,24 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, and_, exists, func, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, exists, func, select
 
 from earmark_edge.event import Event
 from earmark_model.contract import Reason
-from earmark_review.cases import OPEN_STATES, CaseState, Severity, Verdict, state_at
+from earmark_review.accounts import SignedIn
+from earmark_review.cases import OPEN_STATES, CaseState, Queue, Severity, Verdict, state_at
 from earmark_review.errors import UnknownCaseError
 from earmark_review.store.intake import DeclaredObject
-from earmark_review.store.schema import cases, devices, events, leases, objects, users, verdicts
+from earmark_review.store.leases import judged_by
+from earmark_review.store.schema import cases, devices, events, golden_cases, leases, objects, users, verdicts
 
 
 @dataclass(frozen=True, slots=True)
 class CaseLine:
-    """A case as one line of a list. `holder` is who holds it now; `verdict` and `decided_by` are set once it is closed."""
+    """A case as one line of a list. `holder` is who holds it now; `outcome` and `decided_by` are set once it is closed.
+
+    `state` hides which look is due: a case in its second review is as ready as any other.
+    """
 
     case_id: str
     state: CaseState
@@ -32,8 +37,11 @@ class CaseLine:
     closed_at: datetime | None
     device: str
     holder: str | None
-    verdict: Verdict | None = None
+    queue: Queue = Queue.FIRST
+    outcome: Verdict | None = None
     decided_by: str | None = None
+    shift_s: float = 0.0
+    """How far a golden case's times are moved."""
 
     @property
     def short_id(self) -> str:
@@ -65,19 +73,26 @@ class Page:
 
 
 _HOLDER = users.alias("holder")
-_DECIDER = users.alias("decider")
+_DECIDER = (
+    select(users.c.name)
+    .join(verdicts, verdicts.c.user_id == users.c.user_id)
+    .where(verdicts.c.case_id == cases.c.case_id)
+    .order_by(verdicts.c.decided_at.desc(), verdicts.c.verdict_id.desc())
+    .limit(1)
+    .scalar_subquery()
+)
 
 
 def _lines() -> Select[Any]:
     held = and_(leases.c.case_id == cases.c.case_id, leases.c.ended_at.is_(None))
     columns = (
-        *(cases.c[name] for name in ("case_id", "state", "severity", "opened_at", "closed_at", "event_row")),
+        *(cases.c[name] for name in ("case_id", "state", "queue", "outcome", "severity", "opened_at", "closed_at", "event_row")),
         *(events.c[name] for name in ("label", "peak_score", "reason", "length_s")),
         devices.c.name.label("device"),
         leases.c.expires_at,
         _HOLDER.c.name.label("holder"),
-        verdicts.c.verdict,
-        _DECIDER.c.name.label("decided_by"),
+        golden_cases.c.shift_s,
+        _DECIDER.label("decided_by"),
     )
     return (
         select(*columns)
@@ -85,13 +100,14 @@ def _lines() -> Select[Any]:
         .join(devices, devices.c.device_id == events.c.device_id)
         .outerjoin(leases, held)
         .outerjoin(_HOLDER, _HOLDER.c.user_id == leases.c.user_id)
-        .outerjoin(verdicts, verdicts.c.case_id == cases.c.case_id)
-        .outerjoin(_DECIDER, _DECIDER.c.user_id == verdicts.c.user_id)
+        .outerjoin(golden_cases, golden_cases.c.case_id == cases.c.case_id)
     )
 
 
 def _line(row: Row[Any], now: datetime) -> CaseLine:
-    state = state_at(CaseState(row.state), row.expires_at, now)
+    queue = Queue(row.queue)
+    stored = state_at(CaseState(row.state), queue, row.expires_at, now)
+    state = CaseState.READY if stored is CaseState.SECOND_REVIEW else stored
     return CaseLine(
         case_id=row.case_id,
         state=state,
@@ -104,14 +120,21 @@ def _line(row: Row[Any], now: datetime) -> CaseLine:
         closed_at=row.closed_at,
         device=row.device,
         holder=row.holder if state is CaseState.LEASED else None,
-        verdict=Verdict(row.verdict) if row.verdict else None,
-        decided_by=row.decided_by,
+        queue=queue,
+        outcome=Verdict(row.outcome) if row.outcome else None,
+        decided_by=row.decided_by if row.closed_at else None,
+        shift_s=row.shift_s or 0.0,
     )
 
 
-def queue(conn: Connection, now: datetime, limit: int, offset: int = 0) -> Page:
-    """Open cases: by severity, then age, oldest first."""
-    is_open = cases.c.state.in_([str(state) for state in OPEN_STATES])
+def queue(conn: Connection, who: SignedIn, now: datetime, limit: int, offset: int = 0) -> Page:
+    """Open cases that are `who`'s business: by severity, then age, oldest first.
+
+    Whoever works the queues does not see what is not theirs to judge: disputes without the role for them, and what they judged already.
+    """
+    is_open: ColumnElement[bool] = cases.c.state.in_([str(state) for state in OPEN_STATES])
+    if who.queues:
+        is_open = and_(is_open, cases.c.queue.in_([str(queue) for queue in who.queues]), ~judged_by(who.user_id))
     ordered = _lines().where(is_open).order_by(cases.c.severity, cases.c.opened_at, cases.c.case_id)
     total = conn.execute(select(func.count()).select_from(cases).where(is_open)).scalar_one()
     return Page([_line(row, now) for row in conn.execute(ordered.limit(limit).offset(offset))], total)

@@ -6,14 +6,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, Exists, exists, func, insert, select, update
 
 from earmark_review import audit
-from earmark_review.accounts import SignedIn
-from earmark_review.cases import CaseState, Lease, LeaseTerms, Move
+from earmark_review.accounts import QUEUE_NEEDS, SignedIn
+from earmark_review.cases import CLAIMABLE, CLOSED_STATES, CaseState, Lease, LeaseTerms, Move
 from earmark_review.errors import CaseNotReadyError, LeaseLimitError, StaleLeaseError
-from earmark_review.store.moves import move_case, state_of
-from earmark_review.store.schema import cases, evidence_views, leases, users
+from earmark_review.store.exposures import begin_exposure, end_exposure
+from earmark_review.store.moves import move_case, place_of
+from earmark_review.store.schema import cases, evidence_views, golden_cases, leases, users, verdicts
 from earmark_review.tokens import new_token, token_sha256
 
 
@@ -44,27 +45,41 @@ def claim(conn: Connection, case_id: str, holder: SignedIn, terms: LeaseTerms, l
 
     Raises:
         UnknownCaseError: there is no such case.
-        CaseNotReadyError: someone holds it, or it is not at a point where it can be claimed.
+        CaseNotReadyError: someone holds it, the holder has judged it, or it is not at a point where it can be claimed.
+        NotAllowedError: the case waits in a queue that the holder's role does not reach.
         LeaseLimitError: the holder has enough already.
     """
     end_expired(conn, now)
-    state = state_of(conn, case_id)
-    if state is not CaseState.READY:
+    state, queue = place_of(conn, case_id)
+    if state not in CLAIMABLE:
         raise _not_ready(conn, case_id, state)
+    holder.require(QUEUE_NEEDS[queue])
+    if conn.execute(select(verdicts.c.verdict_id).where(verdicts.c.case_id == case_id, verdicts.c.user_id == holder.user_id)).first():
+        msg = "you have judged this case already; choose another from the queue"
+        raise CaseNotReadyError(msg)
     held = conn.scalars(select(leases.c.case_id).where(leases.c.user_id == holder.user_id, leases.c.ended_at.is_(None))).all()
     if len(held) >= limit:
         msg = f"you hold {len(held)} of at most {limit} cases; decide or skip case {held[0][:8]} first"
         raise LeaseLimitError(msg, held[0])
     token, expires_at = new_token(), terms.expiry(now, now)
     values = {"user_id": holder.user_id, "session_id": holder.session_id, "claimed_at": now, "expires_at": expires_at}
-    conn.execute(insert(leases).values(case_id=case_id, token_sha256=token_sha256(token), **values))
+    made = insert(leases).values(case_id=case_id, token_sha256=token_sha256(token), **values).returning(leases.c.lease_id)
+    begin_exposure(conn, holder.user_id, int(conn.execute(made).scalar_one()), now)
     move_case(conn, case_id, Move.CLAIM, now)
     audit.append(conn, now, holder.actor, audit.Action.CASE_CLAIMED, f"case:{case_id}", {"until": expires_at.isoformat()})
     return Claim(case_id, token, expires_at)
 
 
-def next_case(conn: Connection, holder: SignedIn, now: datetime) -> str | None:
-    """The ready case that comes first for `holder`: by severity, then age; those that the holder skipped come last."""
+def judged_by(user_id: int) -> Exists:
+    """Whether the account has given a verdict on the case at hand; then the case is no longer its business while it is open."""
+    return exists().where(verdicts.c.case_id == cases.c.case_id, verdicts.c.user_id == user_id)
+
+
+def next_case(conn: Connection, holder: SignedIn, now: datetime, *, golden: bool = False) -> str | None:
+    """The waiting case that comes first for `holder`: by severity, then age; those that the holder skipped come last.
+
+    With `golden` it is one whose answer is known, and None where there is none that the holder has not judged yet.
+    """
     skipped = (
         select(func.count())
         .select_from(leases)
@@ -72,7 +87,9 @@ def next_case(conn: Connection, holder: SignedIn, now: datetime) -> str | None:
         .scalar_subquery()
     )
     end_expired(conn, now)
-    ready = select(cases.c.case_id).where(cases.c.state == str(CaseState.READY))
+    waits = (cases.c.state.in_([str(state) for state in CLAIMABLE]), cases.c.queue.in_([str(queue) for queue in holder.queues]))
+    is_golden = exists().where(golden_cases.c.case_id == cases.c.case_id)
+    ready = select(cases.c.case_id).where(*waits, ~judged_by(holder.user_id), is_golden if golden else ~is_golden)
     # Two reviewers who ask at once get two cases on an engine that locks rows; on SQLite the second waits for the first.
     first = ready.order_by(skipped, cases.c.severity, cases.c.opened_at, cases.c.case_id).limit(1)
     return conn.execute(first.with_for_update(of=cases, skip_locked=True)).scalar()
@@ -102,6 +119,7 @@ def renew(conn: Connection, lease: Lease, terms: LeaseTerms, now: datetime) -> d
     """Extend a live lease, as a heartbeat does, and return when it now ends."""
     expires_at = terms.expiry(lease.claimed_at, now)
     conn.execute(update(leases).where(leases.c.lease_id == lease.lease_id).values(expires_at=expires_at))
+    end_exposure(conn, lease.lease_id, now)
     return expires_at
 
 
@@ -110,6 +128,7 @@ def end(conn: Connection, lease: Lease, ending: Ending, now: datetime) -> None:
     values = {"ended_at": now, "ending": str(ending)}
     ended = conn.execute(update(leases).where(leases.c.lease_id == lease.lease_id, leases.c.ended_at.is_(None)).values(**values))
     assert ended.rowcount == 1, "the lease ended under a writing transaction"
+    end_exposure(conn, lease.lease_id, min(now, lease.expires_at))
 
 
 def skip(conn: Connection, lease: Lease, holder: SignedIn, now: datetime) -> None:
@@ -159,7 +178,7 @@ def record_evidence(conn: Connection, lease: Lease, holder: SignedIn, evidence: 
 def _not_ready(conn: Connection, case_id: str, state: CaseState) -> CaseNotReadyError:
     if state is CaseState.AWAITING_CLIP:
         return CaseNotReadyError("the clip of this case has not arrived whole yet; it can be claimed once it has")
-    if state is not CaseState.LEASED:
+    if state in CLOSED_STATES:
         return CaseNotReadyError(f"this case is {state} already; choose another from the queue")
     held = (leases.c.case_id == case_id, leases.c.ended_at.is_(None))
     name = conn.execute(select(users.c.name).join(leases, leases.c.user_id == users.c.user_id).where(*held)).scalar()

@@ -6,22 +6,22 @@ from datetime import datetime
 
 from sqlalchemy import Connection, select, update
 
-from earmark_review.cases import CLOSED_STATES, CaseState, Move, after
+from earmark_review.cases import CLOSED_STATES, QUEUE_AFTER, CaseState, Move, Queue, after
 from earmark_review.errors import UnknownCaseError
 from earmark_review.store.schema import cases
 
 
-def state_of(conn: Connection, case_id: str) -> CaseState:
-    """The stored state; the row is locked on engines that lock rows.
+def place_of(conn: Connection, case_id: str) -> tuple[CaseState, Queue]:
+    """The stored state and queue; the row is locked on engines that lock rows.
 
     Raises:
         UnknownCaseError: there is no such case.
     """
-    found = conn.execute(select(cases.c.state).where(cases.c.case_id == case_id).with_for_update()).scalar()
+    found = conn.execute(select(cases.c.state, cases.c.queue).where(cases.c.case_id == case_id).with_for_update()).first()
     if found is None:
         msg = f"there is no case {case_id!r}; the queue lists those that there are"
         raise UnknownCaseError(msg)
-    return CaseState(found)
+    return CaseState(found.state), Queue(found.queue)
 
 
 def move_case(conn: Connection, case_id: str, move: Move, now: datetime) -> CaseState:
@@ -31,11 +31,11 @@ def move_case(conn: Connection, case_id: str, move: Move, now: datetime) -> Case
         UnknownCaseError: there is no such case.
         IllegalMoveError: the case's state has no such move.
     """
-    before = state_of(conn, case_id)
-    state = after(before, move)
-    closed_at = now if state in CLOSED_STATES else None
-    moved = conn.execute(
-        update(cases).where(cases.c.case_id == case_id, cases.c.state == str(before)).values(state=str(state), closed_at=closed_at)
-    )
+    before, queue = place_of(conn, case_id)
+    state = after(before, move, queue)
+    values: dict[str, object] = {"state": str(state), "queue": str(QUEUE_AFTER.get(move, queue))}
+    if before not in CLOSED_STATES or state not in CLOSED_STATES:
+        values["closed_at"] = now if state in CLOSED_STATES else None
+    moved = conn.execute(update(cases).where(cases.c.case_id == case_id, cases.c.state == str(before)).values(**values))
     assert moved.rowcount == 1, "the case changed under a writing transaction"
     return state

@@ -221,7 +221,19 @@ cases = Table(
     Column("severity", Integer, nullable=False),
     Column("opened_at", UtcDateTime, nullable=False),
     Column("closed_at", UtcDateTime),
+    Column("queue", String(32), nullable=False, server_default="first"),
+    Column("outcome", String(32)),  # what a closed case ended with, a verdict
+    Column("shred_at", UtcDateTime),  # when keys and bytes must go; NULL while open, and while consent to training keeps them
     Index(None, "state", "severity", "opened_at"),
+)
+
+golden_cases = Table(
+    "golden_cases",
+    metadata,
+    Column("case_id", ForeignKey("cases.case_id", ondelete="CASCADE"), primary_key=True),
+    Column("expected", String(32), nullable=False),
+    Column("armed_at", UtcDateTime, nullable=False),
+    Column("shift_s", Float, nullable=False),  # how far its times are moved, so that its age does not give it away
 )
 
 leases = Table(
@@ -266,7 +278,45 @@ verdicts = Table(
     Column("verdict", String(32), nullable=False),
     Column("note", Text, nullable=False),
     Column("decided_at", UtcDateTime, nullable=False),
+    Column("queue", String(32), nullable=False, server_default="first"),
+    Column("onset_s", Float),  # the span as the reviewer corrected it, on the stream's own clock
+    Column("offset_s", Float),
     UniqueConstraint("case_id", "user_id"),
+)
+
+original_requests = Table(
+    "original_requests",
+    metadata,
+    Column("request_id", Integer, primary_key=True),
+    Column("lease_id", ForeignKey("leases.lease_id", ondelete="CASCADE"), nullable=False, unique=True),
+    Column("reason", Text, nullable=False),
+    Column("asked_at", UtcDateTime, nullable=False),
+    Column("answered_by", ForeignKey("users.user_id")),
+    Column("answered_at", UtcDateTime),
+    Column("expires_at", UtcDateTime),  # set where the answer was yes
+    CheckConstraint("(answered_by IS NULL) = (answered_at IS NULL)", name="answer_whole"),
+)
+
+# Who looked how long, without what at: it outlives the case, so that deleting one gives nobody more hours.
+exposures = Table(
+    "exposures",
+    metadata,
+    Column("exposure_id", Integer, primary_key=True),
+    Column("user_id", ForeignKey("users.user_id"), nullable=False),
+    Column("lease_id", Integer, nullable=False, index=True),
+    Column("began_at", UtcDateTime, nullable=False),
+    Column("ended_at", UtcDateTime, nullable=False),  # moved on as the claim is renewed
+    Index("ix_exposures_user_id_ended_at", "user_id", "ended_at"),
+)
+
+own_limits = Table(
+    "own_limits",
+    metadata,
+    Column("limit_id", Integer, primary_key=True),
+    Column("user_id", ForeignKey("users.user_id"), nullable=False, index=True),
+    Column("day_s", Float, nullable=False),
+    Column("run_s", Float, nullable=False),
+    Column("from_at", UtcDateTime, nullable=False),
 )
 
 audit_log = Table(
@@ -293,5 +343,6 @@ def _ddl(statement: str) -> DDL:
     return DDL(statement.replace("%", "%%"))  # type: ignore[no-untyped-call]  # SQLAlchemy 2.1 leaves this one untyped
 
 
-for _statement in audit_guard("sqlite"):
-    event.listen(audit_log, "after_create", _ddl(_statement).execute_if(dialect="sqlite"))
+for _dialect in ("sqlite", "postgresql"):
+    for _statement in audit_guard(_dialect):
+        event.listen(audit_log, "after_create", _ddl(_statement).execute_if(dialect=_dialect))

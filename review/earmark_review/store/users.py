@@ -11,7 +11,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from sqlalchemy import Connection, func, insert, select, update
 
 from earmark_review import audit
-from earmark_review.accounts import Role, checked_password
+from earmark_review.accounts import Role, checked_password, checked_role
 from earmark_review.errors import SettingsError
 from earmark_review.names import checked_name, name_key
 from earmark_review.store.schema import users
@@ -42,7 +42,7 @@ def new_account(hasher: PasswordHasher, name: str, password: str, role: Role) ->
     Raises:
         SettingsError: the name or the password is unfit.
     """
-    return NewAccount(checked_name("user", name), hasher.hash(checked_password(password)), role)
+    return NewAccount(checked_name("user", name), hasher.hash(checked_password(password)), checked_role(role))
 
 
 def add_user(conn: Connection, account: NewAccount, now: datetime) -> None:

@@ -8,12 +8,25 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 from starlette.staticfiles import StaticFiles
 
+from earmark_review.access import RULES
 from earmark_review.service import Service, open_service
 from earmark_review.settings import ReviewSettings
-from earmark_review.web import case_pages, device_api, enrolment_api, problems, queue_pages, sign_in_pages
+from earmark_review.web import (
+    case_pages,
+    device_api,
+    enrolment_api,
+    original_pages,
+    own_page,
+    problems,
+    queue_pages,
+    sign_in_pages,
+)
 from earmark_review.web.middleware import AccessLog, SecurityHeaders
+
+_MODULES = (device_api, enrolment_api, sign_in_pages, queue_pages, case_pages, original_pages, own_page)
 
 
 def create_app(settings_or_service: ReviewSettings | Service) -> FastAPI:
@@ -44,13 +57,21 @@ def create_app(settings_or_service: ReviewSettings | Service) -> FastAPI:
     )
     app.state.service = service
     problems.install(app)
-    for router in (device_api.router, enrolment_api.router, sign_in_pages.router, queue_pages.router, case_pages.router):
-        app.include_router(router)
+    for module in _MODULES:
+        app.include_router(module.router)
     app.add_api_route("/healthz", _health, include_in_schema=False)
+    _check_rules(app)
     app.mount("/static", StaticFiles(packages=[("earmark_review", "static")]), name="static")
     app.add_middleware(SecurityHeaders)
     app.add_middleware(AccessLog)
     return app
+
+
+def _check_rules(app: FastAPI) -> None:
+    """Insist that the table of endpoints and the application are about the same ones."""
+    routes = [route for owner in (app, *(module.router for module in _MODULES)) for route in owner.routes if isinstance(route, Route)]
+    served = {f"{method} {route.path}" for route in routes for method in (route.methods or ()) if method != "HEAD"}
+    assert served == set(RULES), f"access.RULES and the application differ in {sorted(served ^ set(RULES))}"
 
 
 def _health() -> Response:

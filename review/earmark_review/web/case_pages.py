@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
+import math
 import re
-from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 from typing import Annotated
@@ -15,25 +15,26 @@ from starlette.responses import JSONResponse, RedirectResponse
 
 from earmark_review import audit
 from earmark_review.accounts import Permission, SignedIn
-from earmark_review.cases import CaseState, Lease, Verdict
+from earmark_review.cases import CaseState, Lease, Queue, Verdict
 from earmark_review.errors import BlobMissingError, FormError, KeyGoneError, StaleLeaseError, UnknownCaseError, UnsealError
-from earmark_review.evidence import Evidence, gather, playable
-from earmark_review.media import served_as
+from earmark_review.evidence import Evidence, audible, gather, held_at
+from earmark_review.media import MASKED_TIER, ORIGINAL_TIER
 from earmark_review.service import Service
-from earmark_review.sound import read_sound
+from earmark_review.sound import Sound, quiet_wav, read_sound
 from earmark_review.spectrogram import Palette, spectrogram_png
-from earmark_review.store import leases
+from earmark_review.store import leases, originals
 from earmark_review.store.caseload import CaseFile, case_file
-from earmark_review.store.decisions import decide, verdicts_on
-from earmark_review.store.intake import DeclaredObject
+from earmark_review.store.decisions import Answer, Span, decide, verdicts_on
+from earmark_review.store.exposures import exposure_of, require_rested
 from earmark_review.web.bodies import Form
-from earmark_review.web.guards import Reader, Reviewer, ServiceOf, SessionForm
+from earmark_review.web.guards import ServiceOf, SessionForm, Who
 from earmark_review.web.ranges import ranged
 from earmark_review.web.rendering import render
 
 router = APIRouter(prefix="/cases/{case_id}", include_in_schema=False)
 LEASE_COOKIE = "earmark_lease"
 _CASE_ID = re.compile(r"[0-9a-f]{32}")
+_LONGEST_SPAN_S = 3600.0
 _NOT_IN_NOTES = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 
 
@@ -53,7 +54,7 @@ CaseIdInPath = Annotated[str, Depends(case_id_in_path)]
 
 
 @router.get("")
-def case_page(request: Request, service: ServiceOf, who: Reader, case_id: CaseIdInPath) -> Response:
+def case_page(request: Request, service: ServiceOf, who: Who, case_id: CaseIdInPath) -> Response:
     """A case: its metadata for whoever may see the queue, its evidence for its holder. The log knows before the page is made."""
     now, token = service.now(), request.cookies.get(LEASE_COOKIE, "")
     with service.database.writing() as conn:
@@ -63,8 +64,10 @@ def case_page(request: Request, service: ServiceOf, who: Reader, case_id: CaseId
         audit.append(conn, now, who.actor, audit.Action.CASE_VIEWED, f"case:{case_id}", detail)
         if lease:
             leases.record_evidence(conn, lease, who, "waveform and scores", now)
-        recorded = verdicts_on(conn, case_id)
-    evidence = _evidence(service, file, lease) if lease else None
+        recorded = verdicts_on(conn, case_id) if _may_see_verdicts(file, lease) else ()
+        request_made = originals.request_under(conn, lease) if lease else None
+    is_open = request_made is not None and request_made.is_open(now)
+    evidence = _evidence(service, file, lease, is_original_open=is_open) if lease else None
     has_lost_it = bool(token) and lease is None and file.line.state in {CaseState.READY, CaseState.LEASED}
     return render(
         request,
@@ -73,15 +76,24 @@ def case_page(request: Request, service: ServiceOf, who: Reader, case_id: CaseId
         lease=lease,
         token=token if lease else "",
         evidence=evidence,
-        clip=playable(file) if lease else None,
+        clip=audible(file, is_original_open=is_open) if lease else None,
+        has_original=held_at(file, ORIGINAL_TIER) is not None,
+        original=request_made,
+        is_original_open=is_open,
         recorded=recorded,
         has_lost_it=has_lost_it,
         settings=service.settings,
     )
 
 
-def _evidence(service: Service, file: CaseFile, lease: Lease) -> Evidence:
-    return gather(file, partial(service.decryptor.open, file, lease=lease), service.settings.clip_seconds_cap)
+def _evidence(service: Service, file: CaseFile, lease: Lease, *, is_original_open: bool) -> Evidence:
+    open_sealed, cap_s = partial(service.decryptor.open, file, lease=lease), service.settings.clip_seconds_cap
+    return gather(file, open_sealed, cap_s, is_original_open=is_original_open)
+
+
+def _may_see_verdicts(file: CaseFile, lease: Lease | None) -> bool:
+    """Once a case is closed anyone may; before, only whoever settles a dispute about it: two reviewers stay blind to one another."""
+    return file.line.closed_at is not None or (lease is not None and file.line.queue is Queue.ADJUDICATION)
 
 
 def _lease_or_none(conn: Connection, case_id: str, token: str, who: SignedIn, service: Service) -> Lease | None:
@@ -94,14 +106,16 @@ def _lease_or_none(conn: Connection, case_id: str, token: str, who: SignedIn, se
 
 
 @router.post("/claim")
-def claim(request: Request, service: ServiceOf, who: Reviewer, case_id: CaseIdInPath, form: SessionForm) -> Response:
+def claim(request: Request, service: ServiceOf, who: Who, case_id: CaseIdInPath, form: SessionForm) -> Response:
     """Claim the case; with `takeover`, one's own claim in another window ends first."""
     if form.get("takeover") == "yes":
         with service.database.writing() as conn:
             leases.release(conn, who, service.now(), case_id)
     settings = service.settings
+    now = service.now()
     with service.database.writing() as conn:
-        claimed = leases.claim(conn, case_id, who, settings.lease_terms, settings.leases_per_reviewer, service.now())
+        terms = settings.lease_terms.within(require_rested(conn, who.user_id, settings.limits, now))
+        claimed = leases.claim(conn, case_id, who, terms, settings.leases_per_reviewer, now)
     return show_claimed(request, claimed)
 
 
@@ -114,17 +128,21 @@ def show_claimed(request: Request, claimed: leases.Claim) -> Response:
 
 
 @router.post("/heartbeat")
-def heartbeat(service: ServiceOf, who: Reviewer, case_id: CaseIdInPath, form: SessionForm) -> Response:
+def heartbeat(service: ServiceOf, who: Who, case_id: CaseIdInPath, form: SessionForm) -> Response:
     """Renew the lease."""
     now = service.now()
     with service.database.writing() as conn:
         lease = leases.live_lease(conn, case_id, form.get("lease", ""), who, now)
-        expires_at = leases.renew(conn, lease, service.settings.lease_terms, now)
-    return JSONResponse({"expires_at": expires_at.isoformat(), "seconds_left": (expires_at - now).total_seconds()})
+        left_s = exposure_of(conn, who.user_id, service.settings.limits, now).left_s
+        expires_at = leases.renew(conn, lease, service.settings.lease_terms.within(left_s), now)
+        asked = originals.request_under(conn, lease)
+    original = "none" if asked is None else "open" if asked.is_open(now) else "asked" if asked.answered_at is None else "closed"
+    seconds_left = (expires_at - now).total_seconds()
+    return JSONResponse({"expires_at": expires_at.isoformat(), "seconds_left": seconds_left, "original": original})
 
 
 @router.post("/skip")
-def skip(service: ServiceOf, who: Reviewer, case_id: CaseIdInPath, form: SessionForm) -> Response:
+def skip(service: ServiceOf, who: Who, case_id: CaseIdInPath, form: SessionForm) -> Response:
     """Hand the case back."""
     now = service.now()
     with service.database.writing() as conn:
@@ -133,13 +151,14 @@ def skip(service: ServiceOf, who: Reviewer, case_id: CaseIdInPath, form: Session
 
 
 @router.post("/verdict")
-def give_verdict(service: ServiceOf, who: Reviewer, case_id: CaseIdInPath, form: SessionForm) -> Response:
+def give_verdict(service: ServiceOf, who: Who, case_id: CaseIdInPath, form: SessionForm) -> Response:
     """Decide the case, once."""
-    verdict, note = _verdict(form), _note(form, service.settings.note_chars_cap)
+    answer = Answer(_verdict(form), free_text(form, "note", service.settings.note_chars_cap), _span(form))
     now = service.now()
     with service.database.writing() as conn:
         lease = leases.live_lease(conn, case_id, form.get("lease", ""), who, now)
-        decide(conn, lease, who, verdict, note, now)
+        decide(conn, lease, who, answer, now, second_is_drawn=service.chance() < service.settings.second_review_share)
+    service.shred_due()
     return _back_to_queue(case_id, "decided")
 
 
@@ -151,12 +170,32 @@ def _verdict(form: Form) -> Verdict:
         raise FormError(msg) from None
 
 
-def _note(form: Form, cap_chars: int) -> str:
-    note = form.get("note", "").replace("\r\n", "\n").strip()
-    if len(note) > cap_chars:
-        msg = f"the note has {len(note)} characters; {cap_chars} fit, shorten it"
+def free_text(form: Form, name: str, cap_chars: int) -> str:
+    """What was written into a field for words.
+
+    Raises:
+        FormError: it is longer than may be.
+    """
+    text = form.get(name, "").replace("\r\n", "\n").strip()
+    if len(text) > cap_chars:
+        msg = f"the {name} has {len(text)} characters; {cap_chars} fit, shorten it"
         raise FormError(msg)
-    return _NOT_IN_NOTES.sub("\N{REPLACEMENT CHARACTER}", note)
+    return _NOT_IN_NOTES.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def _span(form: Form) -> Span | None:
+    """The corrected span on the stream's clock, where the form carries one that differs from the event's."""
+    onset, offset, start = (form.get(name, "") for name in ("onset", "offset", "start"))
+    if not onset and not offset:
+        return None
+    try:
+        begin, end, clip_start = float(onset), float(offset), float(start or 0)
+    except ValueError:
+        begin = end = clip_start = math.nan
+    if not (0 <= begin < end <= _LONGEST_SPAN_S and math.isfinite(clip_start)):
+        msg = f"the span begins at {onset[:20]!r} and ends at {offset[:20]!r}; expected seconds, the end after the beginning"
+        raise FormError(msg)
+    return clip_start + begin, clip_start + end
 
 
 def _back_to_queue(case_id: str, how: str) -> Response:
@@ -166,33 +205,56 @@ def _back_to_queue(case_id: str, how: str) -> Response:
 
 
 @router.get("/spectrogram.png")
-def spectrogram(request: Request, service: ServiceOf, who: Reviewer, case_id: CaseIdInPath, palette: Palette = Palette.GREY) -> Response:
-    """The clip's picture, to its holder."""
-    opened = _served_under_lease(request, service, who, case_id, "spectrogram")
-    sound = read_sound(io.BytesIO(opened.content), service.settings.clip_seconds_cap)
+def spectrogram(request: Request, service: ServiceOf, who: Who, case_id: CaseIdInPath, palette: Palette = Palette.GREY) -> Response:
+    """The picture of what may be heard, to the case's holder."""
+    sound = _sound_under_lease(request, service, who, case_id, "spectrogram")
     return Response(spectrogram_png(sound.samples, sound.rate_hz, palette), media_type="image/png")
 
 
 @router.get("/clip")
-def clip(request: Request, service: ServiceOf, who: Reviewer, case_id: CaseIdInPath) -> Response:
-    """The clip's bytes, to its holder, in whatever ranges the player asks for."""
-    opened = _served_under_lease(request, service, who, case_id, "audio")
-    return ranged(request, opened.content, opened.media_type)
+def clip(request: Request, service: ServiceOf, who: Who, case_id: CaseIdInPath) -> Response:
+    """The masked clip, quietened, to the case's holder, in whatever ranges the player asks for."""
+    return _play(request, service, _sound_under_lease(request, service, who, case_id, "audio", tier=MASKED_TIER))
 
 
-@dataclass(frozen=True, slots=True)
-class _Opened:
-    content: bytes
-    media_type: str | None
+@router.get("/original")
+def original(request: Request, service: ServiceOf, who: Who, case_id: CaseIdInPath) -> Response:
+    """The original, quietened too, while two people hold the glass broken."""
+    return _play(request, service, _sound_under_lease(request, service, who, case_id, "audio", tier=ORIGINAL_TIER))
 
 
-def _served_under_lease(request: Request, service: Service, who: SignedIn, case_id: str, kind: str) -> _Opened:
-    """What to serve, opened once the log has it in writing: the entry is committed before a byte is read or a key unwrapped."""
+@router.post("/original")
+def ask_for_original(service: ServiceOf, who: Who, case_id: CaseIdInPath, form: SessionForm) -> Response:
+    """Ask a second person to let one hear the original."""
+    now = service.now()
+    with service.database.writing() as conn:
+        lease = leases.live_lease(conn, case_id, form.get("lease", ""), who, now)
+        originals.ask(conn, lease, who, free_text(form, "reason", service.settings.note_chars_cap), now)
+    return RedirectResponse(f"/cases/{case_id}", HTTPStatus.SEE_OTHER)
+
+
+def _play(request: Request, service: Service, sound: Sound) -> Response:
+    return ranged(request, quiet_wav(sound, service.settings.loudness_dbfs), "audio/wav")
+
+
+def _sound_under_lease(request: Request, service: Service, who: SignedIn, case_id: str, kind: str, tier: int | None = None) -> Sound:
+    """What to serve, opened once the log has it in writing: the entry is committed before a byte is read or a key unwrapped.
+
+    Without a `tier` it is whichever audio is open.
+    """
     now, token = service.now(), request.cookies.get(LEASE_COOKIE, "")
     with service.database.writing() as conn:
         lease = leases.live_lease(conn, case_id, token, who, now)
+        asked = originals.request_under(conn, lease)
+        if tier is None:
+            tier = ORIGINAL_TIER if asked and asked.is_open(now) else MASKED_TIER
+        if tier == ORIGINAL_TIER:
+            originals.require_open(conn, lease, now)
         file = case_file(conn, case_id, now)
-        declared = _playable(file)
+        declared = held_at(file, tier)
+        if declared is None:
+            msg = "the device sent no such sound with this event"
+            raise UnknownCaseError(msg)
         leases.record_evidence(conn, lease, who, f"{kind} of tier {declared.tier}", now)
     try:
         content = service.decryptor.open(file, declared, lease)
@@ -201,12 +263,4 @@ def _served_under_lease(request: Request, service: Service, who: SignedIn, case_
             subject, detail = f"case:{case_id}", {"tier": declared.tier, "sha256": declared.sha256}
             audit.append(conn, service.now(), audit.SERVICE, audit.Action.EVIDENCE_MISSING, subject, detail)
         raise
-    return _Opened(content, served_as(declared.tier, declared.media_type))
-
-
-def _playable(file: CaseFile) -> DeclaredObject:
-    declared = playable(file)
-    if declared is None:
-        msg = "the device sent no audio with this event"
-        raise UnknownCaseError(msg)
-    return declared
+    return read_sound(io.BytesIO(content), service.settings.clip_seconds_cap)

@@ -5,11 +5,15 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import Depends, Request
+from sqlalchemy import select
 
-from earmark_review.accounts import Permission, SignedIn
+from earmark_review.access import RULES, Rule
+from earmark_review.accounts import QUEUE_NEEDS, SignedIn
+from earmark_review.cases import Queue
 from earmark_review.errors import CsrfError, DeviceTokenError
 from earmark_review.service import Service
 from earmark_review.store.devices import Device, device_of
+from earmark_review.store.schema import cases
 from earmark_review.store.sessions import signed_in
 from earmark_review.tokens import is_csrf_token
 from earmark_review.web.bodies import Form, read_form
@@ -20,31 +24,36 @@ BACKGROUND_HEADER = "x-earmark-background"
 ServiceOf = Annotated[Service, Depends(service_of)]
 
 
+def rule_of(request: Request) -> Rule:
+    """What the table says about the endpoint that was called; the application starts with none that it does not list."""
+    return RULES[f"{request.method} {request.scope['route'].path}"]
+
+
 def current_user(request: Request, service: ServiceOf) -> SignedIn:
-    """Whoever is signed in.
+    """Whoever is signed in, if they may call this endpoint for this case.
 
     Raises:
         NotSignedInError: nobody is.
+        NotAllowedError: the role does not reach this far.
     """
     token, is_work = request.cookies.get(SESSION_COOKIE), BACKGROUND_HEADER not in request.headers
     who = signed_in(service.database, token, service.settings, service.now(), is_work=is_work)
     request.state.who = who
+    rule = rule_of(request)
+    if rule.needs is not None:
+        who.require(rule.needs)
+    if rule.by_queue:
+        who.require(QUEUE_NEEDS[_queue_of(service, request.path_params["case_id"])])
     return who
+
+
+def _queue_of(service: Service, case_id: str) -> Queue:
+    with service.database.reading() as conn:
+        found = conn.execute(select(cases.c.queue).where(cases.c.case_id == case_id)).scalar()
+    return Queue(found) if found else Queue.FIRST  # an unknown case is refused by whoever looks for it
 
 
 Who = Annotated[SignedIn, Depends(current_user)]
-
-
-def reader(who: Who) -> SignedIn:
-    """An account that may see the queue."""
-    who.require(Permission.SEE_QUEUE)
-    return who
-
-
-def reviewer(who: Who) -> SignedIn:
-    """An account that may claim and decide."""
-    who.require(Permission.REVIEW)
-    return who
 
 
 async def session_form(request: Request, service: ServiceOf, _who: Who) -> Form:
@@ -74,7 +83,5 @@ def current_device(request: Request, service: ServiceOf) -> Device:
         return device_of(conn, token.strip())
 
 
-Reader = Annotated[SignedIn, Depends(reader)]
-Reviewer = Annotated[SignedIn, Depends(reviewer)]
 SessionForm = Annotated[Form, Depends(session_form)]
 SendingDevice = Annotated[Device, Depends(current_device)]

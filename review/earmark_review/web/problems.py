@@ -46,6 +46,9 @@ STATUSES: Mapping[type[errors.ReviewError], HTTPStatus] = MappingProxyType(
         errors.IllegalMoveError: HTTPStatus.CONFLICT,
         errors.StaleLeaseError: HTTPStatus.CONFLICT,
         errors.LeaseLimitError: HTTPStatus.CONFLICT,
+        errors.RestDueError: HTTPStatus.TOO_MANY_REQUESTS,
+        errors.OriginalClosedError: HTTPStatus.FORBIDDEN,
+        errors.UnknownRequestError: HTTPStatus.NOT_FOUND,
         errors.FormError: HTTPStatus.UNPROCESSABLE_ENTITY,
         errors.CsrfError: HTTPStatus.FORBIDDEN,
         errors.NotSignedInError: HTTPStatus.UNAUTHORIZED,
@@ -61,6 +64,9 @@ TITLES: Mapping[type[errors.ReviewError], str] = MappingProxyType(
     {
         errors.StaleLeaseError: "Your claim has ended",
         errors.LeaseLimitError: "One case at a time",
+        errors.RestDueError: "Time to rest",
+        errors.OriginalClosedError: "The original is closed",
+        errors.UnknownRequestError: "No such request",
         errors.CaseNotReadyError: "This case cannot be claimed now",
         errors.UnknownCaseError: "No such case",
         errors.CsrfError: "This form is out of date",
@@ -119,7 +125,7 @@ def _headers_for(error: errors.ReviewError) -> Mapping[str, str]:
         return {"WWW-Authenticate": 'Bearer realm="earmark devices"'}
     if isinstance(error, errors.EventDeletedError) and error.signature:
         return {SIGNATURE_HEADER: header_of(error.signature)}
-    if isinstance(error, errors.TooManyAttemptsError):
+    if isinstance(error, errors.TooManyAttemptsError | errors.RestDueError):
         return {"Retry-After": str(error.retry_after_s)}
     return {}
 

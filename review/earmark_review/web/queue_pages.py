@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from http import HTTPStatus
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
+from sqlalchemy import Connection
 from starlette.responses import RedirectResponse
 
 from earmark_review import audit
-from earmark_review.accounts import Permission
-from earmark_review.store import caseload, leases
+from earmark_review.accounts import Permission, SignedIn
+from earmark_review.service import Service
+from earmark_review.store import caseload, leases, originals
+from earmark_review.store.exposures import exposure_of, require_rested
 from earmark_review.web.case_pages import show_claimed
-from earmark_review.web.guards import Reader, Reviewer, ServiceOf, SessionForm, Who
+from earmark_review.web.guards import ServiceOf, SessionForm, Who
 from earmark_review.web.rendering import render
 
 router = APIRouter(include_in_schema=False)
@@ -32,7 +36,7 @@ def home() -> Response:
 def queue_page(
     request: Request,
     service: ServiceOf,
-    who: Reader,
+    who: Who,
     page: PageNumber = 1,
     decided: CaseId = None,
     skipped: CaseId = None,
@@ -40,26 +44,37 @@ def queue_page(
     """Open cases, by severity, then age."""
     now = service.now()
     with service.database.reading() as conn:
-        lines = caseload.queue(conn, now, LINES_PER_PAGE, (page - 1) * LINES_PER_PAGE)
+        lines = caseload.queue(conn, who, now, LINES_PER_PAGE, (page - 1) * LINES_PER_PAGE)
         held = leases.held_case(conn, who.user_id, now)
-    return render(request, "queue.html", lines=lines, page=page, per_page=LINES_PER_PAGE, held=held, decided=decided, skipped=skipped)
+        had = exposure_of(conn, who.user_id, service.settings.limits, now) if who.queues else None
+        asked = len(originals.waiting(conn, now)) if who.may(Permission.APPROVE_ORIGINAL) else 0
+    shown: dict[str, Any] = {"held": held, "decided": decided, "skipped": skipped, "had": had, "asked": asked}
+    return render(request, "queue.html", lines=lines, page=page, per_page=LINES_PER_PAGE, **shown)
 
 
 @router.post("/queue/next")
-def claim_next(request: Request, service: ServiceOf, who: Reviewer, _form: SessionForm) -> Response:
+def claim_next(request: Request, service: ServiceOf, who: Who, _form: SessionForm) -> Response:
     """Claim whatever comes first; who holds a case already goes on with that one."""
-    settings, now = service.settings, service.now()
+    now = service.now()
     with service.database.writing() as conn:
         held = leases.held_case(conn, who.user_id, now)
-        first = None if held else leases.next_case(conn, who, now)
-        claimed = leases.claim(conn, first, who, settings.lease_terms, settings.leases_per_reviewer, now) if first else None
+        claimed = None if held else _claim_next(conn, service, who, now)
     if claimed is not None:
         return show_claimed(request, claimed)
     return RedirectResponse(f"/cases/{held}" if held else "/queue", HTTPStatus.SEE_OTHER)
 
 
+def _claim_next(conn: Connection, service: Service, who: SignedIn, now: datetime) -> leases.Claim | None:
+    """The first case of the queue, now and then a golden one in its stead."""
+    settings = service.settings
+    terms = settings.lease_terms.within(require_rested(conn, who.user_id, settings.limits, now))
+    is_golden = service.chance() < settings.golden_share
+    first = (leases.next_case(conn, who, now, golden=True) if is_golden else None) or leases.next_case(conn, who, now)
+    return leases.claim(conn, first, who, terms, settings.leases_per_reviewer, now) if first else None
+
+
 @router.get("/decided")
-def decided_page(request: Request, service: ServiceOf, _who: Reader, page: PageNumber = 1) -> Response:
+def decided_page(request: Request, service: ServiceOf, _who: Who, page: PageNumber = 1) -> Response:
     """Closed cases, the latest first."""
     with service.database.reading() as conn:
         lines = caseload.closed(conn, service.now(), LINES_PER_PAGE, (page - 1) * LINES_PER_PAGE)
@@ -69,7 +84,6 @@ def decided_page(request: Request, service: ServiceOf, _who: Reader, page: PageN
 @router.get("/log")
 def log_page(request: Request, service: ServiceOf, who: Who, after: Annotated[int, Query(ge=0, le=2**53)] = 0) -> Response:
     """The audit log, the latest first. Reading it is itself an entry."""
-    who.require(Permission.READ_LOG)
     with service.database.writing() as conn:
         audit.append(conn, service.now(), who.actor, audit.Action.LOG_READ, "log")
         entries = audit.read(conn, after=after, limit=LINES_PER_PAGE, newest_first=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Any
 
@@ -42,17 +42,33 @@ STATE_WORDS = {
     CaseState.READY: "Ready",
     CaseState.LEASED: "Held",
     CaseState.DECIDED: "Decided",
+    CaseState.SECOND_REVIEW: "Ready",
+    CaseState.ADJUDICATION: "In dispute",
     CaseState.ESCALATED: "Escalated",
     CaseState.FINAL: "Final",
+    CaseState.EXPIRED: "Expired",
+    CaseState.SHREDDED: "Closed",
 }
 SEVERITY_WORDS = {Severity.HIGHEST: "Highest", Severity.HIGH: "High", Severity.RAISED: "Raised", Severity.OTHER: "Other"}
 VERDICT_WORDS = {
-    Verdict.CONFIRMED: "Confirmed",
-    Verdict.FALSE_ALARM: "False alarm",
-    Verdict.UNSURE: "Unsure",
+    Verdict.DISTRESS: "Confirmed distress",
+    Verdict.PLAY: "Tantrum or play",
+    Verdict.MEDIA: "Television or media",
+    Verdict.OTHER_SOUND: "Other sound",
+    Verdict.CANNOT_TELL: "Cannot tell",
     Verdict.ESCALATE: "Escalated",
 }
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86400
+
+
+VERDICT_MEANINGS = {
+    Verdict.DISTRESS: "Someone is hurt, afraid or in need",
+    Verdict.PLAY: "A person, and nothing is wrong",
+    Verdict.MEDIA: "It came from a loudspeaker",
+    Verdict.OTHER_SOUND: "An animal, a thing, the room",
+    Verdict.CANNOT_TELL: "The sound alone does not say",
+    Verdict.ESCALATE: "Someone else should judge it",
+}
 
 
 def service_of(request: Request) -> Service:
@@ -84,9 +100,9 @@ def length_words(seconds: float) -> str:
     return f"{whole // _MINUTE_S} min {whole % _MINUTE_S} s"
 
 
-def utc_words(at: datetime | str) -> str:
-    """A point in time, to the second."""
-    moment = datetime.fromisoformat(at) if isinstance(at, str) else at
+def utc_words(at: datetime | str, shift_s: float = 0.0) -> str:
+    """A point in time, to the second, moved by `shift_s`."""
+    moment = (datetime.fromisoformat(at) if isinstance(at, str) else at) + timedelta(seconds=shift_s)
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
@@ -102,6 +118,7 @@ def _environment() -> Environment:
         state_words=STATE_WORDS,
         severity_words=SEVERITY_WORDS,
         verdict_words=VERDICT_WORDS,
+        verdict_meanings=VERDICT_MEANINGS,
         Permission=Permission,
     )
     return made

@@ -1,0 +1,60 @@
+"""What has to go, and when: undecided cases expire, decided ones are shredded, and what was deleted stays deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import Connection, select, update
+
+from earmark_review import audit
+from earmark_review.cases import CLOSED_STATES, OPEN_STATES, CaseState, Move
+from earmark_review.store import leases
+from earmark_review.store.moves import move_case
+from earmark_review.store.schema import cases, events, golden_cases, objects
+
+_STILL_HELD = tuple(state for state in CLOSED_STATES if state is not CaseState.SHREDDED)
+
+
+def expire_undecided(conn: Connection, opened_before: datetime, now: datetime) -> None:
+    """Close what nobody decided in time, escalated cases with it; a case that someone holds at this moment waits for the next run."""
+    leases.end_expired(conn, now)
+    open_states = [str(state) for state in OPEN_STATES if state is not CaseState.LEASED]
+    is_golden = cases.c.case_id.in_(select(golden_cases.c.case_id))
+    lapsed = select(cases.c.case_id).where(cases.c.state.in_(open_states), cases.c.opened_at <= opened_before, ~is_golden)
+    for case_id in conn.scalars(lapsed).all():
+        move_case(conn, case_id, Move.LAPSE, now)
+        conn.execute(update(cases).where(cases.c.case_id == case_id).values(shred_at=now))
+        audit.append(conn, now, audit.SERVICE, audit.Action.CASE_EXPIRED, f"case:{case_id}")
+    waiting = (cases.c.state == str(CaseState.ESCALATED), cases.c.shred_at.is_(None), cases.c.opened_at <= opened_before)
+    conn.execute(update(cases).where(*waiting).values(shred_at=now))
+
+
+def due_for_shredding(conn: Connection, now: datetime) -> Sequence[str]:
+    """Closed cases whose time is over."""
+    still_held = cases.c.state.in_([str(state) for state in _STILL_HELD])
+    return conn.scalars(select(cases.c.case_id).where(still_held, cases.c.shred_at <= now).order_by(cases.c.shred_at)).all()
+
+
+def blob_keys_of(conn: Connection, case_id: str) -> Sequence[str]:
+    """What the store still holds of a case."""
+    mine = select(objects.c.blob_key).join(cases, cases.c.event_row == objects.c.event_row).where(cases.c.case_id == case_id)
+    return [key for key in conn.scalars(mine) if key is not None]
+
+
+def sender_of(conn: Connection, case_id: str) -> tuple[int, str] | None:
+    """The device and the event under which the key store keeps a case's keys; None once the event was deleted."""
+    mine = select(events.c.device_id, events.c.event_id).join(cases, cases.c.event_row == events.c.event_row)
+    row = conn.execute(mine.where(cases.c.case_id == case_id)).first()
+    return (row.device_id, row.event_id) if row else None
+
+
+def mark_shredded(conn: Connection, case_id: str, now: datetime) -> None:
+    """Forget where the bytes lay; the verdicts stay."""
+    row = conn.execute(select(cases.c.state, cases.c.event_row).where(cases.c.case_id == case_id).with_for_update()).first()
+    if row is None or row.state == str(CaseState.SHREDDED):
+        return  # another worker was quicker, or the event was deleted meanwhile
+    conn.execute(update(objects).where(objects.c.event_row == row.event_row).values(blob_key=None, held_at=None))
+    move_case(conn, case_id, Move.SHRED, now)
+    audit.append(conn, now, audit.SERVICE, audit.Action.CASE_SHREDDED, f"case:{case_id}")
+
