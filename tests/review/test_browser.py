@@ -228,7 +228,7 @@ def test_every_screen_fits_and_can_be_read(browser, server, two_cases, scheme, w
     check_screen(page, width)
     claim_next(page)
     check_screen(page, width)
-    page.get_by_text("Other sound", exact=True).click()
+    page.get_by_label("Other sound").click()
     page.get_by_role("button", name="Record verdict").click()
     page.get_by_text("is recorded").wait_for()
     page.goto("/decided")
