@@ -97,7 +97,13 @@ def once_for_each(make: Callable[..., Sending]) -> Callable[..., Sending]:
 
 @once_for_each
 def sending(
-    event_id: str = "event-1", label: str = "scream", reason: Reason = Reason.ABOVE_THRESHOLD, device: str = "kitchen", *, masked: bool = False, **changes: object
+    event_id: str = "event-1",
+    label: str = "scream",
+    reason: Reason = Reason.ABOVE_THRESHOLD,
+    device: str = "kitchen",
+    *,
+    masked: bool = False,
+    **changes: object,
 ) -> Sending:
     """A sealed event of `device` with a score track and a clip, or with what `plain` maps tiers to: media types and bytes.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.review.conftest import Sender, client_of
+from tests.review.conftest import client_of
 
 from earmark_review.access import RULES, Audience, matrix
 from earmark_review.accounts import PERMISSIONS, Permission, Role, SignedIn
@@ -19,7 +19,7 @@ def everybody(house, sender, ada, one_case):
     """A client for each role, and a stranger's, in front of the same case."""
     clients = {role: house.user(f"the {role}", role).client for role in PEOPLE}
     clients[None] = client_of(house.app)
-    clients[Role.DEVICE] = Sender(house.app, house.service.add_device("porch")).client
+    clients[Role.DEVICE] = house.device("porch").client
     for client in clients.values():
         client.headers["accept"] = "application/json"
     return clients

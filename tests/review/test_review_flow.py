@@ -6,10 +6,11 @@ import pytest
 from sqlalchemy import insert, select
 from tests.review.conftest import House
 
+from earmark_edge.consent import Consent
 from earmark_review.accounts import Role
 from earmark_review.cases import Verdict
 from earmark_review.store.golden import add_golden, golden_hits
-from earmark_review.store.schema import cases, training_consents
+from earmark_review.store.schema import cases, consents
 
 
 @pytest.fixture
@@ -105,9 +106,13 @@ def test_a_span_is_kept_on_the_streams_clock(house, ada, one_case):
 @pytest.fixture
 def golden(open_house, make_sending):
     house = open_house(golden_share=1)
-    with house.service.database.writing() as conn:
-        conn.execute(insert(training_consents).values(consent_id="consent-1", version=1, granted_at=house.clock()))
     case_id = one_case_in(house, make_sending)
+    consent = Consent(
+        "consent-1", (0, 1, 2, 3), may_train=True, given_at="2026-01-01T00:00:00+00:00", expires_at="2027-01-01T00:00:00+00:00"
+    )
+    with house.service.database.writing() as conn:
+        values = {"payload": consent.to_bytes(), "signature": b"-", "received_at": house.clock()}
+        conn.execute(insert(consents).values(device_id=1, consent_id="consent-1", **values))
     house.user("sam", Role.SENIOR).decide(case_id, "play")
     assert place(house, case_id) == ("final", "play")
     house.clock.advance(86_400 * 30)
@@ -140,7 +145,7 @@ def test_a_golden_case_looks_like_any_other_and_goes_to_each_reviewer_once(golde
 
 def test_without_a_draw_or_a_golden_case_the_queue_goes_on(golden, make_sending):
     house, case_id = golden
-    house.device("porch").send(make_sending("event-2", label="cry", masked=True))
+    house.device("porch").send(make_sending("event-2", label="cry", masked=True, device="porch"))
     object.__setattr__(house.service, "chance", lambda: 1.0)
     ada = house.user("ada")
     assert ada.client.post("/queue/next", data={"csrf": ada.csrf()}).headers["location"] != f"/cases/{case_id}"

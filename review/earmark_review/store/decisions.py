@@ -78,7 +78,9 @@ class _Case:
 
 def _case(conn: Connection, case_id: str) -> _Case:
     is_golden = exists().where(golden_cases.c.case_id == cases.c.case_id)
-    query = select(events.c.label, cases.c.queue, events.c.device_id, events.c.payload, is_golden).join(events, events.c.event_row == cases.c.event_row)
+    query = select(events.c.label, cases.c.queue, events.c.device_id, events.c.payload, is_golden).join(
+        events, events.c.event_row == cases.c.event_row
+    )
     row = conn.execute(query.where(cases.c.case_id == case_id)).one()
     return _Case(row[0], Queue(row[1]), row[2], Event.from_bytes(row[3]).consent_id, bool(row[4]))
 

@@ -57,4 +57,3 @@ def mark_shredded(conn: Connection, case_id: str, now: datetime) -> None:
     conn.execute(update(objects).where(objects.c.event_row == row.event_row).values(blob_key=None, held_at=None))
     move_case(conn, case_id, Move.SHRED, now)
     audit.append(conn, now, audit.SERVICE, audit.Action.CASE_SHREDDED, f"case:{case_id}")
-

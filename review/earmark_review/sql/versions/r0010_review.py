@@ -79,4 +79,3 @@ def _review_tables() -> None:
         sa.PrimaryKeyConstraint("limit_id", name="pk_own_limits"),
     )
     op.create_index("ix_own_limits_user_id", "own_limits", ["user_id"])
-
