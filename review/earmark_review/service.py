@@ -95,6 +95,7 @@ class Service:
             keys = delete_event(conn, device_name, event_id, self.now())
         for key in keys:
             self.blobs.remove(key)
+        self.database.truncate_log()
 
     def shred_due(self) -> int:
         """Let go of what is decided or was not decided in time; return how many cases."""

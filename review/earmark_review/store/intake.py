@@ -13,7 +13,7 @@ from sqlalchemy import Connection, insert, select, update
 from earmark_edge.event import Event, Receipt
 from earmark_edge.messages import Dropped
 from earmark_review import audit
-from earmark_review.cases import CaseState, Move, severity_of
+from earmark_review.cases import CLOSED_STATES, CaseState, Move, severity_of
 from earmark_review.errors import EventDeletedError, UnknownEventError
 from earmark_review.store.devices import Device, mark_seen
 from earmark_review.store.moves import move_case
@@ -120,7 +120,7 @@ def hold_object(conn: Connection, device: Device, declared: DeclaredObject, blob
         EventDeletedError: the event was deleted while the object was under way.
     """
     mark_seen(conn, device, now)
-    if is_tombstoned(conn, device, declared.event_id):
+    if is_tombstoned(conn, device, declared.event_id) or _is_over(conn, declared.event_row):
         raise _deleted(declared.event_id)
     mine = (objects.c.object_id == declared.object_id, objects.c.blob_key.is_(None))
     if not conn.execute(update(objects).where(*mine).values(blob_key=blob_key, held_at=now)).rowcount:
@@ -163,6 +163,12 @@ def _complete(conn: Connection, event_row: int, now: datetime) -> None:
     if case.state == str(CaseState.AWAITING_CLIP) and conn.execute(missing).first() is None:
         move_case(conn, case.case_id, Move.COMPLETE, now)
         audit.append(conn, now, audit.SERVICE, audit.Action.CASE_READY, f"case:{case.case_id}")
+
+
+def _is_over(conn: Connection, event_row: int) -> bool:
+    """Whether the event's case ran out, or was closed, while some object of it was still on its way."""
+    state = conn.execute(select(cases.c.state).where(cases.c.event_row == event_row)).scalar()
+    return state is not None and CaseState(state) in CLOSED_STATES
 
 
 def is_tombstoned(conn: Connection, device: Device, event_id: str) -> bool:

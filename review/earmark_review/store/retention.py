@@ -50,10 +50,9 @@ def sender_of(conn: Connection, case_id: str) -> tuple[int, str] | None:
 
 
 def mark_shredded(conn: Connection, case_id: str, now: datetime) -> None:
-    """Forget where the bytes lay; the verdicts stay."""
-    row = conn.execute(select(cases.c.state, cases.c.event_row).where(cases.c.case_id == case_id).with_for_update()).first()
-    if row is None or row.state == str(CaseState.SHREDDED):
-        return  # another worker was quicker, or the event was deleted meanwhile
-    conn.execute(update(objects).where(objects.c.event_row == row.event_row).values(blob_key=None, held_at=None))
+    """Record that keys and bytes are gone. The verdicts stay, and so does what the receipts say: a device that sends again is told 200."""
+    state = conn.execute(select(cases.c.state).where(cases.c.case_id == case_id).with_for_update()).scalar()
+    if state is None or state == str(CaseState.SHREDDED):
+        return  # the event was deleted meanwhile, or another worker was quicker
     move_case(conn, case_id, Move.SHRED, now)
     audit.append(conn, now, audit.SERVICE, audit.Action.CASE_SHREDDED, f"case:{case_id}")

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
 from fastapi import FastAPI
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.staticfiles import StaticFiles
 
 from earmark_review.access import RULES
+from earmark_review.errors import ReviewError
 from earmark_review.service import Service, open_service
 from earmark_review.settings import ReviewSettings
 from earmark_review.web import (
@@ -26,6 +31,8 @@ from earmark_review.web import (
 )
 from earmark_review.web.middleware import AccessLog, SecurityHeaders
 
+UPKEEP_S = 60.0
+logger = logging.getLogger(__name__)
 _MODULES = (device_api, enrolment_api, sign_in_pages, queue_pages, case_pages, original_pages, own_page)
 
 
@@ -42,7 +49,9 @@ def create_app(settings_or_service: ReviewSettings | Service) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        upkeep = asyncio.create_task(_keep_house(service))
         yield
+        upkeep.cancel()
         if is_ours:
             service.close()
 
@@ -65,6 +74,16 @@ def create_app(settings_or_service: ReviewSettings | Service) -> FastAPI:
     app.add_middleware(SecurityHeaders)
     app.add_middleware(AccessLog)
     return app
+
+
+async def _keep_house(service: Service) -> None:
+    """Now and then let go of what is decided, or was not decided in time. One run that fails is told, and the next one goes on."""
+    while True:
+        try:
+            await run_in_threadpool(service.shred_due)
+        except (ReviewError, SQLAlchemyError, OSError):
+            logger.exception("what is due could not be let go of")
+        await asyncio.sleep(UPKEEP_S)
 
 
 def _check_rules(app: FastAPI) -> None:

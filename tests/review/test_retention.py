@@ -1,0 +1,132 @@
+"""What has to go goes: keys first, then bytes, then rows, and nothing of it is left in any file."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from sqlalchemy import select
+
+from earmark_review.errors import KeyGoneError
+from earmark_review.store.schema import cases
+from earmark_review.web import app as web_app
+from earmark_review.web.serving import running
+
+HOURS = 3600
+
+
+def states(house):
+    with house.service.database.reading() as conn:
+        return conn.scalars(select(cases.c.state)).all()
+
+
+def blobs(house):
+    return list(house.service.blobs.objects.glob("*/*"))
+
+
+def test_what_is_decided_is_shredded_at_once_keys_first(house, ada, one_case, monkeypatch):
+    order = []
+    for owner, name in ((type(house.service.keys), "destroy"), (type(house.service.blobs), "remove")):
+        kept = getattr(owner, name)
+        monkeypatch.setattr(owner, name, lambda *words, _kept=kept, _name=name: (order.append(_name), _kept(*words))[1])
+    assert len(blobs(house)) == 3
+    ada.decide(one_case, "play", "a note")
+    assert (states(house), blobs(house)) == (["shredded"], [])
+    assert order == ["destroy", "remove", "remove", "remove"]
+    for tier in (0, 2, 3):
+        with pytest.raises(KeyGoneError):
+            house.service.keys.find(1, "event-1", tier)
+    assert "a note" in ada.client.get(f"/cases/{one_case}").text  # the verdict stays
+    assert house.actions()[-2:] == ["case.shredded", "case.viewed"]
+
+
+def test_undecided_cases_expire_after_72_hours_and_not_before(house, ada, one_case, clock):
+    clock.advance(72 * HOURS - 1)
+    assert house.service.shred_due() == 0
+    clock.advance(1)
+    assert house.service.shred_due() == 1
+    assert (states(house), blobs(house)) == (["shredded"], [])
+    assert house.browser("ada").case_ids() == []
+    assert "Nobody decided it in time" in house.browser("ada").client.get(f"/cases/{one_case}").text
+
+
+def test_a_case_in_hand_is_not_taken_away_and_goes_once_its_claim_is_over(house, ada, one_case, clock):
+    clock.advance(72 * HOURS - 10)
+    ada = house.browser("ada")
+    ada.claim(one_case)
+    clock.advance(20)
+    assert house.service.shred_due() == 0
+    clock.advance(house.service.settings.lease_s)
+    assert house.service.shred_due() == 1
+
+
+def test_a_shredding_that_is_cut_off_goes_on_with_the_next(house, ada, one_case, monkeypatch):
+    monkeypatch.setattr(type(house.service.blobs), "remove", lambda _self, _key: (_ for _ in ()).throw(OSError("power cut")))
+    ada.decide(one_case, "play")
+    assert states(house) == ["final"]
+    monkeypatch.undo()
+    assert house.service.shred_due() == 1
+    assert (states(house), blobs(house)) == (["shredded"], [])
+
+
+def test_a_replay_after_shredding_brings_nothing_back(house, sender, ada, one_case, make_sending):
+    ada.decide(one_case, "play")
+    one = make_sending(masked=True)
+    sender.post(one.payload)
+    for tier, payload in one.objects.items():
+        sender.put("event-1", tier, payload)
+    assert (states(house), blobs(house)) == (["shredded"], [])
+    with pytest.raises(KeyGoneError):
+        house.service.keys.find(1, "event-1", 2)
+
+
+def test_an_object_that_comes_after_its_case_ran_out_is_not_taken(house, sender, clock, make_sending):
+    one = make_sending(masked=True)
+    sender.post(one.payload)
+    sender.put("event-1", 0, one.objects[0])
+    clock.advance(72 * HOURS)
+    assert house.service.shred_due() == 1
+    assert sender.put("event-1", 2, one.objects[2]).status_code == 410
+    assert blobs(house) == []
+    with pytest.raises(KeyGoneError):
+        house.service.keys.find(1, "event-1", 2)
+
+
+def test_a_deleted_note_is_in_no_byte_of_any_file(house, ada, one_case):
+    mark = "a note that nobody else would ever have written"
+    ada.decide(one_case, "play", mark)
+    house.service.delete_event("kitchen", "event-1")
+    files = [path for path in house.data.rglob("*") if path.is_file()]
+    assert any(path.name == "review.db" for path in files)
+    assert [path.name for path in files if mark.encode() in path.read_bytes()] == []
+    assert ada.client.get(f"/cases/{one_case}").status_code == 404
+
+
+def test_a_restored_backup_opens_nothing_that_was_let_go_of(house, ada, one_case, tmp_path):
+    kept = {path: path.read_bytes() for path in (house.data / "blobs").rglob("*") if path.is_file()}
+    house.service.database.truncate_log()
+    kept[house.data / "review.db"] = (house.data / "review.db").read_bytes()
+    ada.decide(one_case, "play")
+    house.service.close()
+    for path, content in kept.items():  # everything but keys/wrapped.db, which backups leave out
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    house.open()
+    assert (states(house), len(blobs(house))) == (["ready"], 3)
+    ada = house.browser("ada")
+    ada.claim(one_case)
+    assert ada.client.get(f"/cases/{one_case}/clip").status_code == 410
+    assert "key was destroyed" in ada.client.get(f"/cases/{one_case}").text
+
+
+def test_a_running_server_lets_go_by_itself(open_house, make_sending, clock, monkeypatch):
+    monkeypatch.setattr(web_app, "UPKEEP_S", 0.05)
+    house = open_house(port=0)
+    house.device().send(make_sending(masked=True))
+    clock.advance(73 * HOURS)
+    with running(house.service):
+        for _ in range(200):
+            if states(house) == ["shredded"]:
+                break
+            time.sleep(0.02)
+    assert states(house) == ["shredded"]
