@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,7 +19,7 @@ from sqlalchemy import Connection, insert, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from earmark_review.errors import AuditUnavailableError
-from earmark_review.store.schema import audit_log
+from earmark_review.store.schema import audit_guard, audit_log
 
 GENESIS_SHA256 = "0" * 64
 OPERATOR = "operator"
@@ -120,7 +121,7 @@ def append(conn: Connection, now: datetime, actor: str, action: Action, subject:
         head = conn.execute(select(audit_log.c.seq, audit_log.c.sha256).order_by(audit_log.c.seq.desc()).limit(1)).first()
         seq, previous = (head.seq + 1, head.sha256) if head else (1, GENESIS_SHA256)
         entry = Entry(seq, now, actor, action, subject, dict(detail or {}), previous, "")
-        words = json.dumps(entry.detail, sort_keys=True, separators=(",", ":"))
+        words = _written(entry.detail)
         values = {"seq": seq, "at": now, "actor": actor, "action": str(action), "subject": subject, "detail": words}
         conn.execute(insert(audit_log).values(**values, previous_sha256=previous, sha256=entry.expected_sha256()))
     except SQLAlchemyError as error:
@@ -133,8 +134,30 @@ def read(conn: Connection, *, after: int = 0, limit: int | None = None, newest_f
     order = audit_log.c.seq.desc() if newest_first else audit_log.c.seq
     rows = conn.execute(select(audit_log).where(audit_log.c.seq > after).order_by(order).limit(limit))
     return [
-        Entry(row.seq, row.at, row.actor, row.action, row.subject, json.loads(row.detail), row.previous_sha256, row.sha256) for row in rows
+        Entry(row.seq, row.at, row.actor, row.action, row.subject, _detail(row.detail), row.previous_sha256, row.sha256) for row in rows
     ]
+
+
+def _detail(words: str) -> Mapping[str, Any]:
+    """An entry's detail, which has one way of being written: another one with the same meaning is an edit, too."""
+    detail = json.loads(words)
+    if not isinstance(detail, dict) or _written(detail) != words:
+        msg = f"the detail {words[:60]!r} is not as this service writes it"
+        raise ValueError(msg)
+    return detail
+
+
+def _written(detail: Mapping[str, Any]) -> str:
+    return json.dumps(detail, sort_keys=True, separators=(",", ":"))
+
+
+def missing_guards(conn: Connection) -> list[str]:
+    """The triggers that keep the log append-only and are not in the database."""
+    dialect = conn.dialect.name
+    named = re.findall(r"CREATE TRIGGER (\w+)", "".join(audit_guard(dialect)))
+    catalogue = "SELECT name FROM sqlite_master WHERE type = 'trigger'" if dialect == "sqlite" else "SELECT tgname FROM pg_trigger"
+    present = set(conn.exec_driver_sql(catalogue).scalars())
+    return [name for name in named if name not in present]
 
 
 def first_break(entries: Iterable[Entry]) -> str | None:

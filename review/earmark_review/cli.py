@@ -19,6 +19,7 @@ from rich.table import Table
 from earmark_model.contract import SENSITIVE
 from earmark_review import audit
 from earmark_review.accounts import Role
+from earmark_review.anchors import faults, head_of, read_anchor
 from earmark_review.cases import Verdict
 from earmark_review.errors import ReviewError
 from earmark_review.service import Service, open_service
@@ -34,11 +35,13 @@ app = typer.Typer(name="review", help="Where people decide on what devices flagg
 user_app = typer.Typer(help="Local accounts.", no_args_is_help=True)
 device_app = typer.Typer(help="Devices that may send events.", no_args_is_help=True)
 event_app = typer.Typer(help="Events that devices sent.", no_args_is_help=True)
+audit_app = typer.Typer(help="Whether the audit log is what it was.", no_args_is_help=True)
 policy_app = typer.Typer(help="What devices are asked to send.", no_args_is_help=True)
 app.add_typer(user_app, name="user")
 app.add_typer(device_app, name="device")
 app.add_typer(event_app, name="event")
 app.add_typer(policy_app, name="policy")
+app.add_typer(audit_app, name="audit")
 
 DataOption = Annotated[
     Path | None, typer.Option("--data", help="Folder of the database and the clips. [default: ./earmark-review, or $EARMARK_REVIEW_DATA]")
@@ -200,6 +203,47 @@ def golden_command(
         with service.database.writing() as conn:
             add_golden(conn, case_id, expected, service.now())
         typer.echo(f"case {case_id[:8]} is golden: {expected}")
+
+
+@audit_app.command("head")
+def audit_head_command(data: DataOption = None) -> None:
+    """Print the log's signed head, one line of JSON: mail it, print it, or put it wherever nobody here can change it."""
+    with _opened(data) as service, service.database.reading() as conn:
+        head = head_of(conn, service.now())
+        if head is None:
+            typer.echo("earmark review: the log is empty", err=True)
+            raise typer.Exit(1)
+        typer.echo(head.signed(service.identity))
+
+
+@audit_app.command("anchor")
+def audit_anchor_command(
+    to: Annotated[Path, typer.Option("--to", help="File that the head is added to; on a disk that this machine cannot rewrite.")],
+    data: DataOption = None,
+) -> None:
+    """Add the log's signed head to a file of them, as the running service does with EARMARK_REVIEW_AUDIT_ANCHOR."""
+    with _opened(data) as service:
+        typer.echo("anchored" if service.anchor(to) else "nothing new since the last head")
+
+
+@audit_app.command("verify")
+def audit_verify_command(
+    anchor: Annotated[list[Path] | None, typer.Option("--anchor", help="File of signed heads; may be given several times.")] = None,
+    data: DataOption = None,
+) -> None:
+    """Check the whole log: every entry, the chain, the guards, and every signed head; exit status 1 where anything is wrong."""
+    with _opened(data) as service:
+        heads = [head for path in anchor or () for head in read_anchor(path, service.identity.signing_public)]
+        with service.database.reading() as conn:
+            found = faults(conn, heads)
+    for fault in found:
+        typer.echo(f"earmark review: {fault}", err=True)
+    if found:
+        raise typer.Exit(1)
+    if heads:
+        typer.echo(f"the log holds, with {len(heads)} signed heads, the last at entry {max(head.seq for head in heads)}")
+    else:
+        typer.echo("the chain holds; without --anchor nobody can tell whether its end was cut off or all of it was written anew")
 
 
 @app.command("log")

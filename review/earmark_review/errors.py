@@ -19,6 +19,10 @@ class AuditUnavailableError(ReviewError, RuntimeError):
     """An entry could not be written to the audit log, so nothing that needs one happens."""
 
 
+class AnchorError(ReviewError, ValueError):
+    """A file of the log's signed heads cannot be read or written, or holds what this service did not sign."""
+
+
 class DeviceTokenError(ReviewError, PermissionError):
     """The request carries no token of an enrolled device."""
 

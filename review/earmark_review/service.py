@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from random import SystemRandom
 
 from argon2 import PasswordHasher
 
 from earmark_review.accounts import Role
+from earmark_review.anchors import head_of, write_anchor
 from earmark_review.blobs import BlobFolder
 from earmark_review.decryptor import Decryptor
 from earmark_review.errors import DatabaseError
@@ -117,6 +119,22 @@ class Service:
         with self.database.writing() as conn:
             mark_shredded(conn, case_id, self.now())
         self.database.truncate_log()
+
+    def anchor(self, path: Path) -> bool:
+        """Add the log's signed head to a file of them; say whether there was anything new.
+
+        Raises:
+            AnchorError: the file cannot be read or written.
+        """
+        with self.database.reading() as conn:
+            head = head_of(conn, self.now())
+        return head is not None and write_anchor(path, head, self.identity)
+
+    def keep_house(self) -> None:
+        """What the running service does now and then: let go of what is due, and anchor the log."""
+        self.shred_due()
+        if self.settings.audit_anchor is not None:
+            self.anchor(self.settings.audit_anchor)
 
     def sweep(self) -> int:
         """Remove what interrupted uploads and deletions left in the blob folder; return how many objects."""

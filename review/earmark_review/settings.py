@@ -54,6 +54,8 @@ class ReviewSettings(BaseSettings):
     """What clips are brought down to when they are louder (RMS of the loudest 400 ms), in decibels below full scale."""
     undecided_s: float = Field(72 * 3600, gt=0, le=72 * 3600)
     """What nobody decided by then expires, and its keys and bytes go."""
+    audit_anchor: Path | None = None
+    """A file, out of reach of whoever can write the database, that the log's signed head is added to while the service runs."""
     starting_volume: float = Field(0.15, ge=0, le=1)
     """Where the player's volume stands before anyone has touched it; 1 is full."""
 

@@ -77,12 +77,12 @@ def create_app(settings_or_service: ReviewSettings | Service) -> FastAPI:
 
 
 async def _keep_house(service: Service) -> None:
-    """Now and then let go of what is decided, or was not decided in time. One run that fails is told, and the next one goes on."""
+    """Do now and then what has to be done. One run that fails is told, and the next one goes on."""
     while True:
         try:
-            await run_in_threadpool(service.shred_due)
+            await run_in_threadpool(service.keep_house)
         except (ReviewError, SQLAlchemyError, OSError):
-            logger.exception("what is due could not be let go of")
+            logger.exception("the house could not be kept")
         await asyncio.sleep(UPKEEP_S)
 
 
