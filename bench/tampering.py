@@ -66,8 +66,8 @@ def _edited(entries: Sequence[audit.Entry], at: int, rng: random.Random) -> Tamp
         "detail": {**entry.detail, "n": rng.random()},
         "seq": entry.seq + rng.choice((len(entries) + 1, 10**6)),
     }
-    value = changed.get(field) or _other_text(getattr(entry, field), rng)
-    return Tampered("edit", [*entries[:at], replace(entry, **{field: value}), *entries[at + 1 :]])
+    value: Any = changed.get(field) or _other_text(getattr(entry, field), rng)
+    return Tampered("edit", [*entries[:at], replace(entry, **dict[str, Any]({field: value})), *entries[at + 1 :]])
 
 
 def _other_text(text: str, rng: random.Random) -> str:

@@ -153,10 +153,8 @@ def _written(detail: Mapping[str, Any]) -> str:
 
 def missing_guards(conn: Connection) -> list[str]:
     """The triggers that keep the log append-only and are not in the database."""
-    dialect = conn.dialect.name
-    named = re.findall(r"CREATE TRIGGER (\w+)", "".join(audit_guard(dialect)))
-    catalogue = "SELECT name FROM sqlite_master WHERE type = 'trigger'" if dialect == "sqlite" else "SELECT tgname FROM pg_trigger"
-    present = set(conn.exec_driver_sql(catalogue).scalars())
+    named = re.findall(r"CREATE TRIGGER (\w+)", "".join(audit_guard(conn.dialect.name)))
+    present = set(conn.exec_driver_sql("SELECT name FROM sqlite_master WHERE type = 'trigger'").scalars())
     return [name for name in named if name not in present]
 
 

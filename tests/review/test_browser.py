@@ -14,6 +14,7 @@ from argon2 import PasswordHasher
 from tests.review.conftest import device_key, signature_field, wrapped_field, write_identity
 
 from earmark_edge.signature import public_of
+from earmark_review.accounts import Role
 from earmark_review.service import open_service
 from earmark_review.settings import ReviewSettings
 from earmark_review.web.serving import running
@@ -31,6 +32,7 @@ FLAGS = (
 PASSWORD = "long enough for a test"
 
 playwright = pytest.importorskip("playwright.sync_api")
+axe = pytest.importorskip("axe_playwright_python.sync_playwright")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs the program `chromium`, which is not installed")
 
 
@@ -86,10 +88,10 @@ def two_cases(server, make_sending):
         send(server, make_sending(event_id, label, masked=True), token)
 
 
-def sign_in(page):
+def sign_in(page, name="ada"):
     page.goto("/queue")
     until(page, "document.activeElement.id === 'name'")
-    page.keyboard.type("ada")
+    page.keyboard.type(name)
     page.keyboard.press("Tab")
     page.keyboard.type(PASSWORD)
     page.keyboard.press("Enter")
@@ -236,6 +238,70 @@ def test_every_screen_fits_and_can_be_read(browser, server, two_cases, scheme, w
     context.close()
 
 
+@pytest.mark.parametrize(("scheme", "width"), [("light", 390), ("dark", 1280)])
+def test_an_original_is_opened_by_two_people_in_two_browsers(browser, server, two_cases, scheme, width):
+    server.service.add_user("sam", PASSWORD, Role.SUPERVISOR)
+    contexts = [browser.new_context(base_url=server.url, viewport={"width": width, "height": 844}, color_scheme=scheme) for _ in range(2)]
+    page, other = (context.new_page() for context in contexts)
+    for one in (page, other):
+        one.set_default_timeout(20_000)
+    sign_in(page)
+    sign_in(other, "sam")
+    claim_next(page)
+    assert page.locator("audio[data-audio]").get_attribute("src").endswith("/clip")
+    page.keyboard.press("o")
+    until(page, "document.querySelector('details.glass').open")
+    page.get_by_label("Why the masked sound is not enough").fill("a voice may be saying a name")
+    check_screen(page, width)
+    page.get_by_role("button", name="Ask", exact=True).click()
+    page.get_by_text("This page opens it when a second person has agreed").wait_for()
+    other.goto("/queue")
+    other.get_by_role("link", name="Answer").click()
+    check_screen(other, width)
+    other.get_by_role("button", name="Open it for").click()
+    other.get_by_role("heading", name="Nothing to answer").wait_for()
+    page.get_by_text("The original is open until").wait_for()
+    assert page.locator("audio[data-audio]").get_attribute("src").endswith("/original")
+    check_screen(page, width)
+    page.keyboard.press("p")
+    until(page, "document.querySelector('audio').currentTime > 0.1")
+    for where in ("/you", "/originals", "/log"):
+        other.goto(where)
+        check_screen(other, width)
+    for context in contexts:
+        context.close()
+
+
+def test_a_span_is_corrected_by_dragging_and_by_keys(page, server, two_cases):
+    sign_in(page)
+    claim_next(page)
+    box = page.locator(".panel-scores [data-plot]").bounding_box()
+    page.mouse.move(box["x"] + 0.25 * box["width"], box["y"] + 20)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 20, steps=5)
+    page.mouse.move(box["x"] + 0.75 * box["width"], box["y"] + 20, steps=5)
+    page.mouse.up()
+    onset, offset = page.locator("[data-span-from]"), page.locator("[data-span-to]")
+    assert [float(field.input_value()) for field in (onset, offset)] == [pytest.approx(0.25, abs=0.02), pytest.approx(0.75, abs=0.02)]
+    page.locator("[data-seek]").fill("0.4")
+    page.locator("h1").click()
+    page.keyboard.press("[")
+    assert onset.input_value() == "0.40"
+    page.locator("[data-seek]").fill("0.6")
+    page.keyboard.press("Escape")
+    page.locator("h1").click()
+    page.keyboard.press("]")
+    assert offset.input_value() == "0.60"
+    assert page.locator("rect.span").first.get_attribute("x") == "40%"
+    page.keyboard.press("1")
+    page.keyboard.press("d")
+    page.get_by_text("is recorded").wait_for()
+    with server.service.database.reading() as conn:
+        spans = conn.exec_driver_sql("SELECT onset_s, offset_s FROM verdicts").one()
+    assert tuple(spans) == (pytest.approx(10.4), pytest.approx(10.6))
+    assert page.complaints == []
+
+
 CONTRASTS = (Path(__file__).parent / "contrasts.js").read_text()
 
 
@@ -251,4 +317,6 @@ def check_screen(page, width):
     assert len(measured) > 5
     assert [one for one in measured if one["ratio"] < 4.5] == []
     assert page.locator("h1").count() == 1
+    report = axe.Axe().run(page, options={"resultTypes": ["violations"]})
+    assert report.response["violations"] == [], report.generate_report()
     assert re.search(r"· Earmark$", page.title())

@@ -26,12 +26,10 @@ class Database:
     def __init__(self, url: str) -> None:
         # Handlers run on a pool of forty threads; each holds at most one connection, and only briefly.
         self._engine = create_engine(url, pool_size=20, max_overflow=20)
-        self.is_sqlite = self._engine.dialect.name == "sqlite"
-        if self.is_sqlite:
-            _prepare_sqlite(self._engine)
-        elif self._engine.dialect.name != "postgresql":
-            msg = f"{url.partition(':')[0]}: expected a database at sqlite:///PATH or postgresql+psycopg://HOST/NAME"
+        if self._engine.dialect.name != "sqlite":
+            msg = f"{url.partition(':')[0]}: this version keeps its cases in SQLite alone; give sqlite:///PATH"
             raise DatabaseError(msg)
+        _prepare_sqlite(self._engine)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -65,12 +63,11 @@ class Database:
             raise DatabaseError(msg) from error
 
     def truncate_log(self) -> None:
-        """Fold the write-ahead log into the database and empty it, so that what was deleted is in neither. Does nothing on PostgreSQL."""
-        if self.is_sqlite:
-            with self._engine.connect() as conn:
-                cursor = conn.connection.cursor()  # the driver's own: a checkpoint cannot run inside a transaction
-                cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-                cursor.close()
+        """Fold the write-ahead log into the database and empty it, so that what was deleted is in neither."""
+        with self._engine.connect() as conn:
+            cursor = conn.connection.cursor()  # the driver's own: a checkpoint cannot run inside a transaction
+            cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            cursor.close()
 
     def close(self) -> None:
         """Fold the write-ahead log into the database and close every connection."""

@@ -119,6 +119,7 @@ def _environment() -> Environment:
         severity_words=SEVERITY_WORDS,
         verdict_words=VERDICT_WORDS,
         verdict_meanings=VERDICT_MEANINGS,
+        choice_words={Verdict.ESCALATE: "Escalate"},
         Permission=Permission,
     )
     return made
