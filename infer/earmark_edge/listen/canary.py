@@ -6,14 +6,14 @@ room meanwhile is decided on as ever, and nothing of the canary's detector ever 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from earmark_edge.decide import DecideConfig
 from earmark_edge.detector import Detection, Detector
-from earmark_edge.listen.canary_sound import canary_sound
+from earmark_edge.listen.canary_sound import DURATION_S, canary_sound
 from earmark_edge.scorer import Scorer
 
 Samples = npt.NDArray[np.float32]
@@ -45,14 +45,18 @@ class Canary:
     def __init__(self, scorer: Scorer, config: DecideConfig, every_s: float, sound: Samples | None = None) -> None:
         spec = scorer.spec
         self._rate_hz = spec.sample_rate_hz
-        self._sound = canary_sound(self._rate_hz) if sound is None else sound
+        self._sound = sound
+        self._length = round(DURATION_S * self._rate_hz) if sound is None else len(sound)
         self._lead = spec.window_samples
-        self._total = self._lead + len(self._sound) + 2 * spec.window_samples
+        self._total = self._lead + self._length + 2 * spec.window_samples
         if every_s and every_s * self._rate_hz < self._total:
             msg = f"a canary takes {self._total / self._rate_hz:.1f} s, so they cannot come every {every_s:g} s; 0 is for none"
             raise ValueError(msg)
-        self._scorer, self._config, self._every_s = scorer, config, every_s
+        # It hears a few seconds, and need not hold memory for the longest event.
+        longest_s = max(config.min_event_s, min(config.max_event_s, self._total / self._rate_hz))
+        self._scorer, self._config, self._every_s = scorer, replace(config, max_event_s=longest_s), every_s
         self._detector: Detector | None = None
+        self._playing: Samples = np.zeros(0, np.float32)
         self._at = 0
         self._power = 0.0
         self._best: tuple[float, str, float, float] = (-1.0, "", 0.0, 1.0)
@@ -94,28 +98,29 @@ class Canary:
 
     def _begin(self) -> None:
         self._detector = Detector(self._scorer, self._config)
+        self._playing = canary_sound(self._rate_hz) if self._sound is None else self._sound
         self._at, self._power, self._detections, self._best = 0, 0.0, [], (-1.0, "", 0.0, 1.0)
 
     def _mixed(self, samples: Samples) -> Samples:
         """The live samples with what belongs there of the canary on top, so much louder than the room was just before."""
         rms = max(LEAST_RMS, self._power**0.5 * 10 ** (ABOVE_ROOM_DB / 20))
-        own = float(np.sqrt(np.mean(np.square(self._sound), dtype=np.float64)))
-        gain = min(rms / own, MOST_PEAK / float(np.abs(self._sound).max()))
+        own = float(np.sqrt(np.mean(np.square(self._playing), dtype=np.float64)))
+        gain = min(rms / own, MOST_PEAK / float(np.abs(self._playing).max()))
         start = self._at - self._lead
-        part = self._sound[max(0, start) : max(0, start + len(samples))]
+        part = self._playing[max(0, start) : max(0, start + len(samples))]
         mixed = samples.copy()
         first = max(0, -start)
         mixed[first : first + len(part)] += np.float32(gain) * part
         return np.clip(mixed, -1.0, 1.0)
 
     def _take(self, detections: tuple[Detection, ...]) -> None:
-        first_s, last_s = self._lead / self._rate_hz, (self._lead + len(self._sound)) / self._rate_hz
+        first_s, last_s = self._lead / self._rate_hz, (self._lead + self._length) / self._rate_hz
         self._detections += [each for each in detections if each.onset_s < last_s and each.offset_s > first_s]
 
     def _end(self) -> CanaryResult:
         assert self._detector is not None
         self._take(self._detector.flush().detections)
-        self._detector = None
+        self._detector, self._playing = None, np.zeros(0, np.float32)
         self._until_next = round(self._every_s * self._rate_hz) - self._total
         if self._detections:
             best = max(self._detections, key=lambda each: each.peak_score)

@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -21,12 +21,12 @@ from earmark_edge.consent import ConsentError
 from earmark_edge.courier import MUTE_FILE, Courier, MutedError
 from earmark_edge.decide import DecideConfigError, Rules
 from earmark_edge.keys import KeyFileError, read_credentials
-from earmark_edge.listen.hardening import refuse_core_dumps
+from earmark_edge.listen.hardening import give_back_memory, refuse_core_dumps
 from earmark_edge.listen.health import HealthConfig
 from earmark_edge.listen.inputs import Input, inputs_of
 from earmark_edge.listen.listener import Listener, Outlets
-from earmark_edge.listen.metrics import MetricsError, MetricsServer, render
 from earmark_edge.listen.mute import Mute, gpio_line
+from earmark_edge.listen.notify import ALIVE, READY, STOPPING, notify
 from earmark_edge.listen.report import JsonReport, LinesReport, ListenReport
 from earmark_edge.listen.settings import ListenSettings
 from earmark_edge.listen.sink import CourierSink, ReportOnly
@@ -79,6 +79,7 @@ def listen(
         pcm = PcmFormat(rate, channels, encoding) if rate is not None else None
         with ExitStack() as stack:
             scorer = Scorer(bundle or edge.bundle or default_bundle(), threads=edge.threads)
+            give_back_memory()
             found = inputs_of(inputs or ["mic"], scorer.spec.sample_rate_hz, pcm=pcm, is_fast=fast)
             edge = replace(edge, state=state) if state is not None else edge
             mute = Mute(edge.state / MUTE_FILE, gpio_line(settings.mute_gpio) if settings.mute_gpio is not None else None)
@@ -88,7 +89,7 @@ def listen(
     except (SettingsError, DecideConfigError, AddressError, InputError, KeyFileError) as error:
         sys.stderr.write(f"error: {one_line(error, 1_000)}\n")
         raise typer.Exit(MISUSED) from error
-    except (BundleError, ScoringError, UplinkError, SpoolError, MetricsError, OSError) as error:
+    except (BundleError, ScoringError, UplinkError, SpoolError, OSError) as error:
         sys.stderr.write(f"error: {one_line(error, 1_000)}\n")
         raise typer.Exit(FAILED) from error
     raise typer.Exit(status)
@@ -102,17 +103,25 @@ def _listen(
     names = [each.name for each in found]
     listener = Listener(names, scorer, edge.decide, settings, inbox=inbox, mute=mute, outlets=outlets)
     if settings.metrics_port:
-        stack.enter_context(MetricsServer(settings.metrics_port, lambda: render(listener.status)))
+        stack.enter_context(_metrics(settings.metrics_port, listener))
     if warning := unverified_warning(scorer.spec):
         outlets.report.tell(warning)
     refuse_core_dumps()
     outlets.sink.start(listener.beats)
     stop = stack.enter_context(_signals(mute))
     with _running(found, inbox, scorer.spec.sample_rate_hz, mute, settings):
+        notify(READY)
         listener.run(stop)
+        notify(STOPPING)
     listener.tell_status(is_running=False)
     has_failed = any(each.state is State.ENDED and each.last_failure for each in listener.status.streams)
     return FAILED if has_failed else 0
+
+
+def _metrics(port: int, listener: Listener) -> AbstractContextManager[object]:
+    from earmark_edge.listen.metrics import MetricsServer, render  # noqa: PLC0415 - an HTTP server is 3 MB that most devices do without
+
+    return MetricsServer(port, lambda: render(listener.status))
 
 
 def _sink(stack: ExitStack, edge: EdgeSettings, rules: Rules, mute: Mute, tell: Callable[[str], None]) -> CourierSink:
@@ -142,6 +151,7 @@ class _StatusFile:
         self._is_failing = False
 
     def __call__(self, status: Status) -> None:
+        notify(ALIVE)  # from the loop that hears: if it hangs, systemd starts it anew
         try:
             status.write(self.folder)
         except OSError as error:

@@ -71,7 +71,7 @@ class FfmpegSource:
             raise SourceError(msg) from error
 
     def read(self, timeout_s: float) -> Samples | None:
-        """What ffmpeg has decoded, up to a tenth of a second."""
+        """What ffmpeg has decoded, up to a quarter of a second."""
         process = self._process
         if process is None or process.stdout is None or process.stderr is None:
             msg = f"{self.name}: not open"

@@ -17,6 +17,7 @@ from earmark_edge.detector import Detection, Detector, Heard
 from earmark_edge.listen.canary import Canary, CanaryResult
 from earmark_edge.listen.cap import AudioCap
 from earmark_edge.listen.clock import ClockState, clock_state
+from earmark_edge.listen.hardening import give_back_memory
 from earmark_edge.listen.mute import Mute
 from earmark_edge.listen.report import ListenReport
 from earmark_edge.listen.settings import ListenSettings
@@ -205,6 +206,7 @@ class Listener:
         else:
             told.missed += 1
         self._outlets.report.canary(channel.status.name, result, at)
+        give_back_memory()
         self.tell_status()
 
     def _notice(self, channel: Channel, notice: Notice) -> None:

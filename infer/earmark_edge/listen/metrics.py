@@ -19,7 +19,7 @@ MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 Sample = tuple[dict[str, str], float]
 
 
-class MetricsError(RuntimeError):
+class MetricsError(OSError):
     """The endpoint cannot be opened."""
 
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import queue
+import logging
 import threading
+import time
 from types import ModuleType
 from typing import Any, ClassVar
-
-import numpy as np
 
 from earmark_edge.listen.source import BLOCK_S, Resampler, Samples, SourceError
 from earmark_edge.oneline import one_line
 
-_HELD_BLOCKS = 50
-"""Blocks that wait between PortAudio's thread and ours, five seconds; beyond that the newest are lost, and told."""
+logger = logging.getLogger(__name__)
+
+_LATENCY_S = 0.5
+"""What PortAudio is to hold while we score; what comes beyond that is lost."""
+_LEAST_PAUSE_S = 0.005
 
 
 class MicrophoneSource:
@@ -21,6 +23,9 @@ class MicrophoneSource:
 
     It runs at the model's rate where the card can, otherwise at the card's own and is resampled here. Opening it again looks for devices
     anew, so a card that was unplugged is found when it is back.
+
+    Samples are fetched, not pushed: a callback from C would need memory that is writable and executable at once, which the systemd unit
+    denies (MemoryDenyWriteExecute).
     """
 
     is_live = True
@@ -31,12 +36,10 @@ class MicrophoneSource:
     def __init__(self, sample_rate_hz: int, device: str | None = None) -> None:
         self.name = f"microphone {one_line(device, 60)}" if device else "microphone"
         self._device: str | int | None = int(device) if device and device.isdigit() else device
-        self._rate_hz = sample_rate_hz
-        self._blocks: queue.Queue[Samples] = queue.Queue(_HELD_BLOCKS)
+        self._rate_hz = self._card_rate_hz = sample_rate_hz
         self._stream: Any = None
         self._resampler: Resampler | None = None
-        self._has_finished = threading.Event()
-        self.lost_blocks = 0
+        self._is_losing = False
 
     def open(self) -> None:
         """Start the card."""
@@ -46,18 +49,11 @@ class MicrophoneSource:
             if not self._open:  # PortAudio reads the list of devices once, when it starts
                 sounddevice._terminate()  # noqa: SLF001 - the documented way to have it read again
                 sounddevice._initialize()  # noqa: SLF001
-            self._blocks, self._has_finished = queue.Queue(_HELD_BLOCKS), threading.Event()
             try:
-                rate_hz = self._card_rate(sounddevice)
-                self._resampler = Resampler(rate_hz, self._rate_hz)
+                self._card_rate_hz = self._card_rate(sounddevice)
+                self._resampler = Resampler(self._card_rate_hz, self._rate_hz)
                 self._stream = sounddevice.InputStream(
-                    samplerate=rate_hz,
-                    blocksize=round(BLOCK_S * rate_hz),
-                    device=self._device,
-                    channels=1,
-                    dtype="float32",
-                    callback=self._heard,
-                    finished_callback=self._has_finished.set,
+                    samplerate=self._card_rate_hz, device=self._device, channels=1, dtype="float32", latency=_LATENCY_S
                 )
                 self._stream.start()
             except (sounddevice.PortAudioError, ValueError) as error:
@@ -67,17 +63,26 @@ class MicrophoneSource:
             self._open.add(id(self))
 
     def read(self, timeout_s: float) -> Samples | None:
-        """The next tenth of a second."""
-        if self._resampler is None:
+        """The next quarter of a second."""
+        if self._stream is None or self._resampler is None:
             msg = f"{self.name}: not open"
             raise SourceError(msg)
+        sounddevice, block = load_sounddevice(), round(BLOCK_S * self._card_rate_hz)
+        until_s = time.monotonic() + timeout_s
         try:
-            return self._resampler.feed(self._blocks.get(timeout=timeout_s))
-        except queue.Empty:
-            if self._has_finished.is_set():
-                msg = f"{self.name}: the card stopped; was it unplugged?"
-                raise SourceError(msg) from None
-            return None
+            while (missing := block - self._stream.read_available) > 0:
+                left_s = until_s - time.monotonic()
+                if left_s <= 0:
+                    return None
+                time.sleep(min(left_s, max(_LEAST_PAUSE_S, missing / self._card_rate_hz)))
+            samples, has_lost = self._stream.read(block)
+        except sounddevice.PortAudioError as error:
+            msg = f"{self.name}: the card stopped ({one_line(error)}); was it unplugged?"
+            raise SourceError(msg) from error
+        if has_lost and not self._is_losing:
+            logger.warning("%s: samples were lost, since they were not fetched in time", self.name)
+        self._is_losing = bool(has_lost)
+        return self._resampler.feed(samples[:, 0])
 
     def close(self) -> None:
         """Stop the card."""
@@ -95,14 +100,6 @@ class MicrophoneSource:
         except sounddevice.PortAudioError:
             return int(sounddevice.query_devices(self._device, "input")["default_samplerate"])
         return self._rate_hz
-
-    def _heard(self, block: Samples, frames: int, time: object, status: object) -> None:
-        """PortAudio's thread: copy and go."""
-        del frames, time, status
-        try:
-            self._blocks.put_nowait(np.array(block[:, 0], np.float32))
-        except queue.Full:
-            self.lost_blocks += 1
 
 
 def load_sounddevice() -> ModuleType:

@@ -17,8 +17,8 @@ from earmark_edge.capture import CaptureError, blocks, files_of
 
 Samples = npt.NDArray[np.float32]
 
-BLOCK_S = 0.1
-"""Length of what a live source hands on at once: short, so that mute and the watchdog act at once."""
+BLOCK_S = 0.25
+"""Length of what a live source hands on at once: short beside a hop, long beside what handling a block costs."""
 FAST_BLOCK_S = 2.0
 """The same where a file is read as fast as it can be scored."""
 _ENCODINGS = {"s16le": ("<i2", 32_768.0), "s32le": ("<i4", 2_147_483_648.0), "f32le": ("<f4", 1.0)}
@@ -90,7 +90,7 @@ class FileSource:
         self._pieces, self._given, self._began_s = self._cut(), 0, self._clock()
 
     def read(self, timeout_s: float) -> Samples | None:
-        """The next tenth of a second (paced) or two seconds."""
+        """The next quarter of a second (paced) or two seconds."""
         if self._is_paced:
             wait_s = self._began_s + self._given / self._rate_hz - self._clock()
             if wait_s > timeout_s:
@@ -214,7 +214,7 @@ class PcmSource:
         self._decoder = self._decoder or PcmDecoder(self._form, self._rate_hz)
 
     def read(self, timeout_s: float) -> Samples | None:
-        """What is there, up to a tenth of a second."""
+        """What is there, up to a quarter of a second."""
         if self._decoder is None:
             raise SourceEndedError(self.name)
         if not select.select([self._descriptor], [], [], timeout_s)[0]:

@@ -1,7 +1,9 @@
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 
+from earmark_edge.decide import DecideConfig
 from earmark_edge.listen.settings import ListenSettings
 from earmark_edge.settings import SettingsError
 
@@ -41,3 +43,11 @@ def test_every_setting_is_read_from_its_variable(name):
 def test_a_setting_of_another_form_is_refused_by_name(name, text):
     with pytest.raises(SettingsError, match=f"EARMARK_{name.upper()}"):
         ListenSettings.from_environment({f"EARMARK_{name.upper()}": text})
+
+
+def test_the_owners_page_names_every_setting():
+    page = (Path(__file__).resolve().parents[3] / "docs" / "device.md").read_text()
+    named = [entry.name for entry in (*fields(ListenSettings), *fields(DecideConfig))]
+    assert len(named) > 10
+    for name in named:
+        assert f"`EARMARK_{name.upper()}`" in page

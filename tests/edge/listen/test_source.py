@@ -62,7 +62,7 @@ def test_a_file_gives_what_the_decoder_gives_paced_or_fast(recording):
     np.testing.assert_array_equal(all_of(FileSource(recording, RATE_HZ, is_paced=False)), whole)
     began = time.monotonic()
     np.testing.assert_array_equal(all_of(FileSource(recording, RATE_HZ)), whole)
-    assert time.monotonic() - began >= 1.3  # the last of its 15 blocks is due after 1.4 s
+    assert time.monotonic() - began >= 1.2  # the last of its 6 blocks is due after 1.25 s
 
 
 def test_a_file_that_is_damaged_half_way_ends_with_the_cause(tmp_path, play):
