@@ -56,8 +56,6 @@ class Action(StrEnum):
     ORIGINAL_ASKED = "original.asked"
     ORIGINAL_APPROVED = "original.approved"
     ORIGINAL_REFUSED = "original.refused"
-    TRAINING_CONSENTED = "training.consented"
-    TRAINING_WITHDRAWN = "training.withdrawn"
     HOUSEHOLD_ERASED = "household.erased"
     EXPORT_MADE = "export.made"
     USER_ADDED = "user.added"

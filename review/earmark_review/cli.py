@@ -7,6 +7,7 @@ import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -22,6 +23,7 @@ from earmark_review.accounts import Role
 from earmark_review.anchors import faults, head_of, read_anchor
 from earmark_review.cases import Verdict
 from earmark_review.errors import ReviewError
+from earmark_review.export import export
 from earmark_review.service import Service, open_service
 from earmark_review.settings import read_settings
 from earmark_review.store.devices import list_devices, revoke_device
@@ -190,6 +192,32 @@ def issue_policy_command(
 
 def _words(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip()]
+
+
+@event_app.command("erase-household")
+def erase_household_command(
+    consent_id: Annotated[str, typer.Argument(metavar="CONSENT_ID", help="The household's record of consent.")], data: DataOption = None
+) -> None:
+    """Delete every event that came under a household's consent, their cases and clips; tombstones refuse them from then on."""
+    with _opened(data) as service:
+        typer.echo(f"deleted {service.erase_household(consent_id)} events")
+
+
+@app.command("export")
+def export_command(
+    out: Annotated[Path, typer.Option("--out", help="A new folder for the corpus.")],
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write verdicts as labels, and the clips whose households consented to training as a corpus for `train.py`."""
+    with _opened(data) as service:
+        made = export(service, out)
+    if as_json:
+        typer.echo(json.dumps(asdict(made)))
+        return
+    typer.echo(f"{made.rows} verdicts in {out / 'verdicts.csv'}; {made.clips} clips with consent in {out / 'manifest.csv'}")
+    if made.missing:
+        typer.echo(f"{made.missing} more could not be opened, or came without their original", err=True)
 
 
 @app.command("golden")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -10,11 +11,12 @@ from random import SystemRandom
 
 from argon2 import PasswordHasher
 
+from earmark_review import audit
 from earmark_review.accounts import Role
 from earmark_review.anchors import head_of, write_anchor
 from earmark_review.blobs import BlobFolder
 from earmark_review.decryptor import Decryptor
-from earmark_review.errors import DatabaseError
+from earmark_review.errors import DatabaseError, UnknownEventError
 from earmark_review.identity import ServiceIdentity, open_identity
 from earmark_review.keystore import KeyStore
 from earmark_review.settings import ReviewSettings
@@ -22,7 +24,15 @@ from earmark_review.store.caseload import live_blob_keys
 from earmark_review.store.database import Database
 from earmark_review.store.deletion import delete_event, device_id_of
 from earmark_review.store.devices import add_device, offer_enrolment
-from earmark_review.store.retention import blob_keys_of, due_for_shredding, expire_undecided, mark_shredded, sender_of
+from earmark_review.store.retention import (
+    blob_keys_of,
+    due_for_shredding,
+    end_training_keep,
+    events_under,
+    expire_undecided,
+    mark_shredded,
+    sender_of,
+)
 from earmark_review.store.sessions import SignIn
 from earmark_review.store.users import add_user, new_account
 
@@ -99,10 +109,31 @@ class Service:
             self.blobs.remove(key)
         self.database.truncate_log()
 
+    def erase_household(self, consent_id: str) -> int:
+        """Delete everything that was sent under a household's consent; return how many events.
+
+        Raises:
+            UnknownEventError: nothing was.
+        """
+        with self.database.reading() as conn:
+            found = events_under(conn, consent_id)
+        if not found:
+            msg = f"nothing was sent under consent {consent_id!r}, or it was deleted already"
+            raise UnknownEventError(msg)
+        for device_name, event_id in found:
+            self.delete_event(device_name, event_id)
+        with self.database.writing() as conn:
+            consent_sha256 = hashlib.sha256(consent_id.encode()).hexdigest()
+            audit.append(
+                conn, self.now(), audit.OPERATOR, audit.Action.HOUSEHOLD_ERASED, f"consent:{consent_sha256[:16]}", {"events": len(found)}
+            )
+        return len(found)
+
     def shred_due(self) -> int:
         """Let go of what is decided or was not decided in time; return how many cases."""
         with self.database.writing() as conn:
             expire_undecided(conn, self.now() - timedelta(seconds=self.settings.undecided_s), self.now())
+            end_training_keep(conn, self.now())
             due = due_for_shredding(conn, self.now())
         for case_id in due:
             self._shred(case_id)

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, and_, or_, select, update
 
+from earmark_edge.event import Event
 from earmark_review import audit
 from earmark_review.cases import CLOSED_STATES, OPEN_STATES, CaseState, Move
 from earmark_review.store import leases
+from earmark_review.store.decisions import trains
 from earmark_review.store.moves import move_case
-from earmark_review.store.schema import cases, events, golden_cases, objects
+from earmark_review.store.schema import cases, devices, events, golden_cases, objects
 
 _STILL_HELD = tuple(state for state in CLOSED_STATES if state is not CaseState.SHREDDED)
 
@@ -28,6 +30,29 @@ def expire_undecided(conn: Connection, opened_before: datetime, now: datetime) -
         audit.append(conn, now, audit.SERVICE, audit.Action.CASE_EXPIRED, f"case:{case_id}")
     waiting = (cases.c.state == str(CaseState.ESCALATED), cases.c.shred_at.is_(None), cases.c.opened_at <= opened_before)
     conn.execute(update(cases).where(*waiting).values(shred_at=now))
+
+
+def end_training_keep(conn: Connection, now: datetime) -> None:
+    """What was kept to train with is due once its household's consent no longer says so; golden cases end there, too."""
+    is_golden = cases.c.case_id.in_(select(golden_cases.c.case_id))
+    kept = or_(
+        and_(cases.c.state == str(CaseState.FINAL), cases.c.shred_at.is_(None)), and_(cases.c.state == str(CaseState.READY), is_golden)
+    )
+    query = select(cases.c.case_id, cases.c.state, events.c.device_id, events.c.payload).join(
+        events, events.c.event_row == cases.c.event_row
+    )
+    for row in conn.execute(query.where(kept)).all():
+        if trains(conn, row.device_id, Event.from_bytes(row.payload).consent_id, now):
+            continue
+        if row.state == str(CaseState.READY):
+            move_case(conn, row.case_id, Move.LAPSE, now)
+        conn.execute(update(cases).where(cases.c.case_id == row.case_id).values(shred_at=now))
+
+
+def events_under(conn: Connection, consent_id: str) -> Sequence[tuple[str, str]]:
+    """Device and event id of everything that a household sent under a consent."""
+    query = select(devices.c.name, events.c.event_id, events.c.payload).join(devices, devices.c.device_id == events.c.device_id)
+    return [(row.name, row.event_id) for row in conn.execute(query) if Event.from_bytes(row.payload).consent_id == consent_id]
 
 
 def due_for_shredding(conn: Connection, now: datetime) -> Sequence[str]:
