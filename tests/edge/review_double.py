@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from earmark_edge.consent import Consent
 from earmark_edge.event import Event, Receipt
-from earmark_edge.messages import Dropped, tombstone_bytes
+from earmark_edge.messages import Dropped, Heartbeat, tombstone_bytes
 from earmark_edge.seal import SealedObject, open_object, seal_context
 from earmark_edge.signature import SIGNATURE_HEADER, Purpose, check, from_header, header_of, key_id, sign
 
@@ -67,6 +67,7 @@ class ReviewDouble:
     dropped: dict = field(default_factory=dict)
     deleted: set = field(default_factory=set)
     consents: list = field(default_factory=list)
+    heartbeats: list = field(default_factory=list)
     policy: bytes | None = None
     device: bytes = b""
     """The public key of the one device that is enrolled."""
@@ -103,6 +104,10 @@ class ReviewDouble:
         if target == ("PUT", "consent"):
             check(self.device, Purpose.CONSENT, request.body, from_header(request.headers[SIGNATURE_HEADER]))
             self.consents.append(Consent.from_bytes(request.body))
+            return Answer(204)
+        if target == ("POST", "heartbeat"):
+            check(self.device, Purpose.HEARTBEAT, request.body, from_header(request.headers[SIGNATURE_HEADER]))
+            self.heartbeats.append(Heartbeat.from_bytes(request.body))
             return Answer(204)
         if target == ("GET", "policy"):
             return Answer(204) if self.policy is None else signed(Purpose.POLICY, self.policy)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -105,6 +108,7 @@ class CourierSink:
         self._sealing, self._sending, self._uplink, self._rules = sealing, sending, uplink, rules
         self._is_muted, self._beat_s, self._retry_s = is_muted, beat_s, retry_s
         self._sent = self._kept = self._failed_beats = 0
+        self._spooled = sealing.spool.counts()
         self._beats: Callable[[], Iterable[Beat]] = tuple
         self._is_closing, self._has_news = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._deliver_all, name="courier", daemon=True)
@@ -119,7 +123,7 @@ class CourierSink:
         origin = Origin(flagged.boot_id, flagged.started_at, flagged.wall_uncertainty_s, "none yet")
         try:
             self._sealing.accept(pack(flagged.detection, flagged.seq, origin, self._rules, with_audio=flagged.with_audio))
-        except (ConsentError, MutedError, PolicyError, KeyFileError, SpoolError, WireError) as error:
+        except (ConsentError, MutedError, PolicyError, KeyFileError, SpoolError, WireError, sqlite3.Error, OSError) as error:
             self._kept += 1
             logger.warning("an event stays here: %s", error)
             return "stays here"
@@ -128,12 +132,13 @@ class CourierSink:
 
     def counts(self) -> dict[str, int]:
         """See `Sink.counts`."""
-        spooled = self._sealing.spool.counts()
+        with contextlib.suppress(sqlite3.Error):  # a status is not worth ending the listening for; what was known last stands
+            self._spooled = self._sealing.spool.counts()
         return {
-            "waiting": spooled.events,
-            "waiting_bytes": spooled.waiting_bytes,
-            "dropped_objects": spooled.dropped,
-            "set_aside": spooled.set_aside,
+            "waiting": self._spooled.events,
+            "waiting_bytes": self._spooled.waiting_bytes,
+            "dropped_objects": self._spooled.dropped,
+            "set_aside": self._spooled.set_aside,
             "sent": self._sent,
             "stayed_here": self._kept,
             "failed_heartbeats": self._failed_beats,
@@ -150,20 +155,29 @@ class CourierSink:
         def pause(seconds: float) -> None:
             self._is_closing.wait(seconds)
 
-        with self._uplink(pause) as uplink:
-            waits_s = {"beat": 0.0, "policy": 0.0, "retry": 0.0}
-            while not self._is_closing.is_set():
-                if waits_s["beat"] <= 0:
-                    self._send_beats(uplink)
-                    waits_s["beat"] = self._beat_s
-                if waits_s["policy"] <= 0 and not self._is_muted():
-                    self._ask_policy(uplink)
-                    waits_s["policy"] = POLICY_S
-                if waits_s["retry"] <= 0 and not self._is_muted():
-                    waits_s["retry"] = self._retry_s if self._deliver(uplink) else 0.0
-                self._has_news.wait(_POLL_S)
-                self._has_news.clear()
-                waits_s = {name: left_s - _POLL_S for name, left_s in waits_s.items()}
+        while not self._is_closing.is_set():
+            try:
+                with self._uplink(pause) as uplink:
+                    self._rounds(uplink)
+            except Exception:  # a device that hears but has ceased to send would be worse than one that tries again
+                logger.exception("delivery failed in a way that was not foreseen, and begins again")
+                pause(self._retry_s)
+
+    def _rounds(self, uplink: Uplink) -> None:
+        """Beat, ask and deliver, each when it is due, until the device stops."""
+        due_s = {"beat": 0.0, "policy": 0.0, "delivery": 0.0}
+        while not self._is_closing.is_set():
+            now_s = time.monotonic()
+            if now_s >= due_s["beat"]:
+                self._send_beats(uplink)
+                due_s["beat"] = now_s + self._beat_s
+            if now_s >= due_s["policy"] and not self._is_muted():
+                self._ask_policy(uplink)
+                due_s["policy"] = now_s + POLICY_S
+            if now_s >= due_s["delivery"] and not self._is_muted():
+                due_s["delivery"] = now_s + (self._retry_s if self._deliver(uplink) else 0.0)
+            self._has_news.wait(_POLL_S)
+            self._has_news.clear()
 
     def _deliver(self, uplink: Uplink) -> bool:
         """Send what is due; returns whether there is trouble, after which to wait a while."""

@@ -14,10 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.edge.device import consented, enrolled
 
 from earmark_edge.listen.microphone import load_sounddevice
 from earmark_edge.listen.source import SourceError
 from earmark_edge.outbox import wav_bytes
+from earmark_edge.signature import public_of
 
 RATE_HZ = 16_000
 COMMAND = [sys.executable, "-m", "earmark_cli.main", "edge", "listen", "--json"]
@@ -136,6 +138,41 @@ def test_pcm_on_standard_input_gives_the_events_of_the_file(bundle, recording, t
     (event,) = [line for line in running.said if line["type"] == "event" and not line["canary"]]
     assert event["onset_s"] == pytest.approx(1.0, abs=0.3)
     assert any(line.get("canary") for line in running.said)  # 60 s were heard, and the first canary comes after 10
+
+
+def test_what_is_flagged_reaches_the_service_sealed_and_a_canary_does_not(bundle, tmp_path, play, service):
+    state = tmp_path / "state"
+    service.device = public_of(enrolled(state, service.url).device_key)
+    consented(state)
+    sound = np.concatenate([play(("speech", 4), ("scream", 2), ("", 30)), play(("", 10))])
+    running = Process("-", "--rate", "16000", "--send", home=tmp_path, stdin=subprocess.PIPE, EARMARK_BUNDLE=str(bundle))
+    running.process.stdin.write((sound * 32_767).astype("<i2").tobytes())
+    running.process.stdin.flush()
+    until = time.monotonic() + 20
+    while not any(3 in held for held in service.clips.values()) and time.monotonic() < until:
+        time.sleep(0.05)
+    running.wait_for(lambda line: line.get("canary") or line["type"] == "canary_missed")
+    running.process.send_signal(signal.SIGKILL)  # what was sealed is on the disk, what was sent is not sent again
+    running.process.stdin.close()
+    running.end()
+    again = Process("-", "--rate", "16000", "--send", home=tmp_path, stdin=subprocess.PIPE, EARMARK_BUNDLE=str(bundle))
+    again.process.stdin.write(bytes(64_000))
+    again.process.stdin.flush()
+    again.wait_for(is_listening)
+    until = time.monotonic() + 20
+    while len({beat.boot_id for beat in service.heartbeats}) < 2 and time.monotonic() < until:
+        time.sleep(0.05)
+    again.process.stdin.close()
+    assert again.end() == 0
+    (event_id,) = service.events
+    event = json.loads(service.events[event_id])
+    assert (event["label"], event["consent_id"], event["incident"]) == ("scream", "consent-7", 0)
+    audio = service.opened(event_id, 3)
+    assert audio.startswith(b"RIFF")
+    assert len(audio) < 4 * 2 * RATE_HZ  # the scream, and not the talk before it
+    assert service.heartbeats
+    assert service.heartbeats[0].config_sha256 == event["config_sha256"]
+    assert len({beat.boot_id for beat in service.heartbeats}) == 2
 
 
 def test_no_sample_is_written_anywhere_but_to_memory(bundle, tmp_path):

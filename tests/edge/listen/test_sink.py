@@ -1,3 +1,4 @@
+import sqlite3
 import time
 from contextlib import contextmanager
 from dataclasses import replace
@@ -101,22 +102,44 @@ def test_without_consent_an_event_stays_here_and_the_listening_goes_on(tmp_path,
 
 def test_a_switch_that_mutes_holds_back_delivery_and_the_heartbeat_says_so(tmp_path, service, scorer, flagged):
     consented(tmp_path)
-    beats = []
     is_muted = [True]
     with sink(tmp_path, service, scorer, is_muted=lambda: is_muted[0], starts=False) as out:
-        sent = Uplink.heartbeat
-        try:
-            Uplink.heartbeat = lambda self, beat: beats.append(beat)
-            out.start(lambda: [Beat("boot", 4, "missed")])
-            out.take(flagged)
-            until(lambda: beats)
-            time.sleep(0.7)
-            assert service.events == {}
-            is_muted[0] = False
-            until(lambda: out.counts()["sent"] == 1)
-        finally:
-            Uplink.heartbeat = sent
-    assert (beats[0].is_muted, beats[0].canary, beats[0].next_seq, beats[0].boot_id) == (True, "missed", 4, "boot")
+        out.start(lambda: [Beat("boot", 4, "missed")])
+        out.take(flagged)
+        until(lambda: service.heartbeats)
+        time.sleep(0.7)
+        assert service.events == {}
+        is_muted[0] = False
+        until(lambda: out.counts()["sent"] == 1)
+    beat = service.heartbeats[0]
+    assert (beat.is_muted, beat.canary, beat.next_seq, beat.boot_id) == (True, "missed", 4, "boot")
+
+
+def test_a_delivery_that_fails_in_an_unforeseen_way_begins_again(tmp_path, service, scorer, flagged, caplog):
+    consented(tmp_path)
+    with sink(tmp_path, service, scorer, starts=False) as out:
+        deliver, failures = out._sending.deliver, [sqlite3.OperationalError("disk I/O error")]
+
+        def failing(uplink):
+            if failures:
+                raise failures.pop()
+            return deliver(uplink)
+
+        out._sending.deliver = failing
+        out.take(flagged)
+        out.start(list)
+        until(lambda: out.counts()["sent"] == 1)
+    assert "begins again" in caplog.text
+
+
+def test_an_outbox_that_cannot_be_written_does_not_end_the_listening(tmp_path, service, scorer, flagged, caplog):
+    consented(tmp_path)
+    with sink(tmp_path, service, scorer, starts=False) as out:
+        out._sealing.spool._conn.execute("PRAGMA query_only = ON")
+        assert out.take(flagged) == "stays here"
+        out._sealing.spool._conn.execute("PRAGMA query_only = OFF")
+        assert out.take(flagged) == "sealed"
+    assert "an event stays here" in caplog.text
 
 
 def test_without_a_way_out_nothing_leaves(flagged):
