@@ -20,7 +20,7 @@ class ListenSettings:
     `silent_s`: seconds of digital silence after which it is reported, and a live source opened again.
     `canary_s`: seconds between canaries, 0 for none.
     `audio_s_per_hour`: how much audio may leave per stream and hour; beyond that, events leave without.
-    `status_s`: seconds between two writings of the status file.
+    `status_s`: seconds between two writings of the status file, at most 30: the same loop tells systemd's watchdog that it lives.
     `metrics_port`: a port on the loopback address for Prometheus, 0 for none.
     `mute_gpio`: Broadcom's number of a GPIO line with a mute switch to ground; none if it is not set.
     """
@@ -56,7 +56,7 @@ _RANGES = {
     "silent_s": (False, 1.0, 86_400.0),
     "canary_s": (False, 0.0, 604_800.0),
     "audio_s_per_hour": (False, 1.0, 3_600.0),
-    "status_s": (False, 0.1, 3_600.0),
+    "status_s": (False, 0.1, 30.0),
     "metrics_port": (True, 0, 65_535),
     "mute_gpio": (True, 0, 1_023),
 }

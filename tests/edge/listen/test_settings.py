@@ -34,7 +34,7 @@ def test_every_setting_is_read_from_its_variable(name):
         ("canary_s", "5"),
         ("canary_s", "-1"),
         ("audio_s_per_hour", "0"),
-        ("status_s", "inf"),
+        ("status_s", "31"),
         ("metrics_port", "80.5"),
         ("metrics_port", "70000"),
         ("mute_gpio", "GPIO17"),

@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 from tests.edge.listen.fakes import ScriptedSource
 
+from earmark_edge.listen.cli import _running
 from earmark_edge.listen.ffmpeg import FfmpegSource
 from earmark_edge.listen.health import HealthConfig, Problem
+from earmark_edge.listen.inputs import Input
 from earmark_edge.listen.mute import Mute
+from earmark_edge.listen.settings import ListenSettings
 from earmark_edge.listen.source import SourceError
 from earmark_edge.listen.supervisor import Block, Notice, State, Supervisor, WatchConfig
 
@@ -137,6 +140,23 @@ def test_mute_closes_a_live_source_and_opens_it_again_afterwards(tmp_path):
     messages = watched(source, mute=mute, until=act)
     assert source.opened >= 2
     assert not any(message.is_restart for message in messages if isinstance(message, Notice))
+
+
+@pytest.mark.parametrize(
+    ("knobs", "script", "said"),
+    [
+        ({"stall_s": 0.5}, [SOUND, *[None] * 400], "no samples for"),
+        ({"silent_s": 2.0}, [np.zeros(RATE_HZ, np.float32)] * 3, "digital silence"),
+    ],
+)
+def test_the_settings_of_the_watchdog_reach_every_input(knobs, script, said):
+    out = queue.Queue()
+    source = ScriptedSource(script)
+    began = time.monotonic()
+    with _running([Input("bed", source)], out, RATE_HZ, Mute(), ListenSettings(**knobs)):
+        while not (isinstance(message := out.get(timeout=4), Notice) and said in message.text):
+            assert time.monotonic() - began < 4  # with the defaults it would take 5 and 60 s of sound
+    assert not source.is_open
 
 
 @pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
