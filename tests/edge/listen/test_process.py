@@ -149,7 +149,7 @@ def test_what_is_flagged_reaches_the_service_sealed_and_a_canary_does_not(bundle
     running.process.stdin.write((sound * 32_767).astype("<i2").tobytes())
     running.process.stdin.flush()
     until = time.monotonic() + 20
-    while not any(3 in held for held in service.clips.values()) and time.monotonic() < until:
+    while not any(max(held, default=0) > 1 for held in service.clips.values()) and time.monotonic() < until:
         time.sleep(0.05)
     running.wait_for(lambda line: line.get("canary") or line["type"] == "canary_missed")
     running.process.send_signal(signal.SIGKILL)  # what was sealed is on the disk, what was sent is not sent again
@@ -167,7 +167,7 @@ def test_what_is_flagged_reaches_the_service_sealed_and_a_canary_does_not(bundle
     (event_id,) = service.events
     event = json.loads(service.events[event_id])
     assert (event["label"], event["consent_id"], event["incident"]) == ("scream", "consent-7", 0)
-    audio = service.opened(event_id, 3)
+    audio = service.opened(event_id, max(service.clips[event_id]))  # masked or original, as consent and policy have it
     assert audio.startswith(b"RIFF")
     assert len(audio) < 4 * 2 * RATE_HZ  # the scream, and not the talk before it
     assert service.heartbeats
