@@ -8,6 +8,7 @@ and the twiddle factors are fixed weights, so the exported graph holds a convolu
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -21,6 +22,9 @@ PHASES = 16
 """Points of the second stage; also the number of polyphase branches of the audio."""
 KEPT = COARSE // 2 + 1
 """Of the first stage's 32 residues 17 suffice: the others hold the mirror images of a real signal's spectrum."""
+
+MEL_GROUPS = 6
+"""The filterbank is applied in this many parts, which skip most of its zeros."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,21 +120,35 @@ def _first_stage(spec: FrontendSpec) -> NDArray[np.float64]:
     return kernel.reshape(PHASES * 2 * KEPT, 1, taps)
 
 
+def _order() -> NDArray[np.int64]:
+    """The second stage's 16 outputs so that bins come out rising: 0, 15, 1, 14, ..., of which every other holds mirrored bins."""
+    return np.stack([np.arange(PHASES // 2), PHASES - 1 - np.arange(PHASES // 2)], axis=1).ravel()
+
+
 def _second_stage() -> NDArray[np.float64]:
     """16-point complex DFT over the branches as one real matrix, `[2 * phases, phases * 2]`: rows (part, k2), columns (branch, part)."""
-    angle = -2 * np.pi * np.arange(PHASES)[:, None] * np.arange(PHASES)[None, :] / PHASES  # [k2, branch]
+    angle = -2 * np.pi * _order()[:, None] * np.arange(PHASES)[None, :] / PHASES  # [k2, branch]
     real, imaginary = np.cos(angle), np.sin(angle)
     rows = [np.stack([real, -imaginary], axis=-1), np.stack([imaginary, real], axis=-1)]  # each [k2, branch, part]
     return np.concatenate(rows).reshape(2 * PHASES, PHASES * 2)
 
 
 def _mel_rows(spec: FrontendSpec) -> NDArray[np.float64]:
-    """The filterbank over the two-stage DFT's own bin order (k1, k2), `[mels, kept * phases]`; a bin that it holds twice counts once."""
-    bins = np.arange(KEPT)[:, None] + COARSE * np.arange(PHASES)[None, :]  # k = k1 + 32 k2
+    """The filterbank over the two-stage DFT's own bin order (k2, k1), `[mels, phases * kept]`; a bin that it holds twice counts once."""
+    bins = np.arange(KEPT)[None, :] + COARSE * _order()[:, None]  # k = k1 + 32 k2
     bins = np.minimum(bins, spec.dft_points - bins).ravel()  # power of a real signal is symmetric
     seen = np.bincount(bins, minlength=spec.dft_points // 2 + 1)
     rows: NDArray[np.float64] = (mel_filterbank(spec) * bin_weights(spec))[:, bins] / seen[bins]
     return rows
+
+
+def _bands(rows: NDArray[np.float64]) -> list[tuple[slice, slice]]:
+    """Groups of neighbouring mels and the bins that they hear: a fifth of the multiplications of one product."""
+    groups = []
+    for first, last in pairwise(np.linspace(0, len(rows), min(MEL_GROUPS, len(rows)) + 1).round().astype(int).tolist()):
+        heard = np.flatnonzero(rows[first:last].any(axis=0)).tolist() or [0]  # narrow bands may hear nothing
+        groups.append((slice(first, last), slice(heard[0], heard[-1] + 1)))
+    return groups
 
 
 class LogMel(nn.Module):
@@ -138,13 +156,18 @@ class LogMel(nn.Module):
 
     first: Tensor
     second: Tensor
-    mel: Tensor
+    heard: list[slice]
 
     def __init__(self, spec: FrontendSpec) -> None:
         super().__init__()
         self.spec = spec
-        for name, value in (("first", _first_stage(spec)), ("second", _second_stage()), ("mel", _mel_rows(spec))):
+        for name, value in (("first", _first_stage(spec)), ("second", _second_stage())):
             self.register_buffer(name, torch.from_numpy(value).float(), persistent=False)
+        rows = _mel_rows(spec)
+        self.heard = []
+        for number, (mels, bins) in enumerate(_bands(rows)):
+            self.register_buffer(f"mel{number}", torch.from_numpy(rows[mels, bins].copy()).float(), persistent=False)
+            self.heard.append(bins)
 
     def power(self, audio: Tensor) -> Tensor:
         """Mel power `[batch, mels, frames]` at the audio's own level, before the logarithm."""
@@ -152,10 +175,11 @@ class LogMel(nn.Module):
         whole = audio[:, : audio.shape[1] // PHASES * PHASES]
         branches = whole.reshape(batch, -1, PHASES).transpose(1, 2)  # [batch, phases, samples / phases]
         coarse = functional.conv1d(branches, self.first, stride=self.spec.hop_samples // PHASES, groups=PHASES)
-        coarse = coarse.reshape(batch, PHASES, 2, KEPT, -1).permute(0, 3, 1, 2, 4)  # [batch, kept, phases, part, frames]
-        spectrum = self.second @ coarse.reshape(batch, KEPT, PHASES * 2, -1)  # [batch, kept, part * k2, frames]
-        squared = spectrum.square().reshape(batch, KEPT, 2, PHASES, -1).sum(2)  # [batch, kept, k2, frames]
-        return self.mel @ squared.reshape(batch, KEPT * PHASES, -1)
+        spectrum = self.second @ coarse.reshape(batch, PHASES * 2, -1)  # [batch, part * k2, kept * frames]
+        squared = spectrum.square()
+        squared = squared[:, :PHASES] + squared[:, PHASES:]  # [batch, k2, kept * frames]
+        bins = squared.reshape(batch, PHASES * KEPT, -1)  # [batch, k2 * kept, frames]
+        return torch.cat([self.get_buffer(f"mel{number}") @ bins[:, heard] for number, heard in enumerate(self.heard)], dim=1)
 
     def level_gain(self, audio: Tensor) -> Tensor:
         """Power gain that brings each clip to the working level, `[batch, 1]`."""

@@ -11,8 +11,9 @@ import torch
 from earmark_edge.scorer import Scorer
 from earmark_model.calibration import Calibration
 from earmark_model.contract import LABELS, Threshold, read_bundle
-from earmark_model.export import CalibratedTagger, ExportError, check_parity, fused, quantised, write_bundle
+from earmark_model.export import CalibratedTagger, ExportError, check_parity, fused, write_bundle
 from earmark_model.frontend import FrontendSpec
+from earmark_model.graph import quantised, widen
 from earmark_model.network import NetworkSpec, Tagger
 
 CALIBRATION = Calibration((1.5,) * 7, (-0.5, 0.1, 0.2, 0.0, 0.0, 0.3, 0.0), LABELS)
@@ -114,3 +115,13 @@ def test_rounding_twice_is_rounding_once_and_errs_by_half_a_step_at_most() -> No
     assert np.array_equal(steps * scale, again * same_scale)
     assert (np.abs(steps * scale - weight) <= scale / 2 * 1.0001).all()
     assert steps.max() == 127  # the largest weight of a channel uses the whole range
+
+
+def test_a_widened_stem_changes_no_score(model: CalibratedTagger) -> None:
+    wide = copy.deepcopy(model)
+    widen(wide.tagger.network)
+    stem = wide.tagger.network.features[0][0]
+    assert stem.out_channels == 16
+    audio = torch.from_numpy(CLIPS[2])[None]
+    with torch.inference_mode():
+        torch.testing.assert_close(wide(audio), model(audio), atol=1e-5, rtol=0)
