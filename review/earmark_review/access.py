@@ -46,6 +46,7 @@ _LIST = Rule(Audience.PEOPLE, Permission.SEE_QUEUE)
 _QUEUE_WORK = Rule(Audience.PEOPLE, Permission.REVIEW)
 _CASE_WORK = Rule(Audience.PEOPLE, Permission.REVIEW, by_queue=True)
 _APPROVAL = Rule(Audience.PEOPLE, Permission.APPROVE_ORIGINAL)
+_FIGURES = Rule(Audience.PEOPLE, Permission.SUPERVISE)
 _LOG = Rule(Audience.PEOPLE, Permission.READ_LOG)
 
 RULES: Mapping[str, Rule] = MappingProxyType(
@@ -62,6 +63,7 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "POST /queue/next": _QUEUE_WORK,
         "GET /decided": _LIST,
         "GET /log": _LOG,
+        "GET /figures": _FIGURES,
         "GET /cases/{case_id}": _LIST,
         "POST /cases/{case_id}/claim": _CASE_WORK,
         "POST /cases/{case_id}/heartbeat": _CASE_WORK,

@@ -28,6 +28,7 @@ from earmark_review.service import Service, open_service
 from earmark_review.settings import read_settings
 from earmark_review.store.devices import list_devices, revoke_device
 from earmark_review.store.golden import add_golden
+from earmark_review.store.overview import exposition, overview
 from earmark_review.store.policies import issue_policy
 from earmark_review.store.users import count_users
 from earmark_review.web.serving import listen, url_of
@@ -218,6 +219,13 @@ def export_command(
     typer.echo(f"{made.rows} verdicts in {out / 'verdicts.csv'}; {made.clips} clips with consent in {out / 'manifest.csv'}")
     if made.missing:
         typer.echo(f"{made.missing} more could not be opened, or came without their original", err=True)
+
+
+@app.command("metrics")
+def metrics_command(data: DataOption = None) -> None:
+    """Print the figures for Prometheus, such as for a node exporter's text file; no household, device or person is named."""
+    with _opened(data) as service, service.database.reading() as conn:
+        typer.echo(exposition(overview(conn, service.now()), service.now()), nl=False)
 
 
 @app.command("golden")

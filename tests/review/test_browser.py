@@ -265,7 +265,7 @@ def test_an_original_is_opened_by_two_people_in_two_browsers(browser, server, tw
     check_screen(page, width)
     page.keyboard.press("p")
     until(page, "document.querySelector('audio').currentTime > 0.1")
-    for where in ("/you", "/originals", "/log"):
+    for where in ("/you", "/originals", "/log", "/figures"):
         other.goto(where)
         check_screen(other, width)
     for context in contexts:

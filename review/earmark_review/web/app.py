@@ -24,6 +24,7 @@ from earmark_review.web import (
     device_api,
     enrolment_api,
     original_pages,
+    overview_page,
     own_page,
     problems,
     queue_pages,
@@ -33,7 +34,7 @@ from earmark_review.web.middleware import AccessLog, SecurityHeaders
 
 UPKEEP_S = 60.0
 logger = logging.getLogger(__name__)
-_MODULES = (device_api, enrolment_api, sign_in_pages, queue_pages, case_pages, original_pages, own_page)
+_MODULES = (device_api, enrolment_api, sign_in_pages, queue_pages, case_pages, original_pages, overview_page, own_page)
 
 
 def create_app(settings_or_service: ReviewSettings | Service) -> FastAPI:
