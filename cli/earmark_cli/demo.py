@@ -30,7 +30,7 @@ from earmark_edge.detector import Detector, Heard
 from earmark_edge.event import WireError
 from earmark_edge.keys import KeyFileError
 from earmark_edge.oneline import one_line
-from earmark_edge.outbox import Parcel, file_origin, pack, wav_bytes
+from earmark_edge.outbox import Parcel, file_origin, pack
 from earmark_edge.scan import hear
 from earmark_edge.scorer import Scorer, ScoringError
 from earmark_edge.settings import EdgeSettings, SettingsError, default_bundle

@@ -21,6 +21,8 @@ from earmark_edge.uplink import EventGoneError, SignedReceipt, Uplink, UplinkDow
 from earmark_edge.wire import WireError
 
 CONSENT_FILE, POLICY_FILE, MUTE_FILE = "consent.json", "policy.json", "mute"
+_TIERS_WITHOUT_POLICY = (0, 1, 2)
+"""Original audio leaves only where the household consents to it and a signed policy asks for it."""
 _DEFAULT_URGENT = ("scream",)
 
 
@@ -142,7 +144,7 @@ class Courier:
         if event.label not in labels:
             msg = f"{event.label} is not among the sounds that may leave ({', '.join(sorted(labels))}); see `earmark edge consent`"
             raise ConsentError(msg)
-        tiers = set(consent.tiers) & set(policy.tiers if policy else consent.tiers)
+        tiers = set(consent.tiers) & set(policy.tiers if policy else _TIERS_WITHOUT_POLICY)
         clips = tuple(clip for clip in event.clips if clip.tier in tiers)
         version = policy.version if policy else 0
         event = replace(event, clips=clips, consent_id=consent.consent_id, policy_version=version)

@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import wave
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID, uuid5
 
-import numpy as np
-import numpy.typing as npt
-
 from earmark_edge.decide import Rules
 from earmark_edge.detector import Detection
-from earmark_edge.event import AUDIO_TIER, SCORE_TRACK_MEDIA_TYPE, SCORE_TRACK_TIER, ClipObject, Event
+from earmark_edge.event import ClipObject, Event
+from earmark_edge.tiers import tier_objects, wav_bytes
 from earmark_model.contract import BundleSpec, sha256_file
 
-WAV_MEDIA_TYPE = "audio/wav"
 FILE_TIME_UNCERTAINTY_S = 86_400.0
 """A file's modification time is all that tells when it was recorded, and copying or editing moves it."""
 _NAMESPACE = UUID("5f1c6c0e-6a0d-5f43-9a52-0f6c1c2d7e11")
-_FULL_SCALE = 32_767
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +57,14 @@ def file_origin(path: Path, duration_s: float, rules: Rules, consent_id: str) ->
 
 
 def pack(detection: Detection, seq: int, origin: Origin, rules: Rules, *, with_audio: bool = True) -> Parcel:
-    """The event of `detection`, number `seq` of its stream, with its score track (tier 0) and, if `with_audio`, its audio (tier 3).
+    """The event of `detection`, number `seq` of its stream, with an object for every tier; without audio, for tiers 0 and 1.
 
     Raises:
         WireError: the detection does not fit the wire format.
     """
-    audio = wav_bytes(detection.audio, rules.spec.sample_rate_hz)
-    payloads = {SCORE_TRACK_TIER: detection.track.to_bytes(), **({AUDIO_TIER: audio} if with_audio else {})}
-    kinds = {SCORE_TRACK_TIER: SCORE_TRACK_MEDIA_TYPE, AUDIO_TIER: WAV_MEDIA_TYPE}
-    content = f"{origin.boot_id}:{detection.onset_s!r}:{hashlib.sha256(audio).hexdigest()}"
+    rate_hz = rules.spec.sample_rate_hz
+    objects = tier_objects(detection, rate_hz, with_audio=with_audio)
+    content = f"{origin.boot_id}:{detection.onset_s!r}:{hashlib.sha256(wav_bytes(detection.audio, rate_hz)).hexdigest()}"
     event = Event(
         event_id=str(uuid5(_NAMESPACE, content)),
         boot_id=origin.boot_id,
@@ -91,19 +84,8 @@ def pack(detection: Detection, seq: int, origin: Origin, rules: Rules, *, with_a
         consent_id=origin.consent_id,
         incident=detection.incident,
     )
-    return Parcel(replace(event, clips=tuple(ClipObject.of(tier, kinds[tier], payload) for tier, payload in payloads.items())), payloads)
-
-
-def wav_bytes(audio: npt.NDArray[np.float32], sample_rate_hz: int) -> bytes:
-    """A WAV file of 16-bit samples from float32 `[samples]` in [-1, 1], mono."""
-    pcm = np.round(np.clip(audio, -1.0, 1.0) * _FULL_SCALE).astype("<i2")
-    buffer = io.BytesIO()
-    with wave.open(buffer, "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(sample_rate_hz)
-        file.writeframes(pcm.tobytes())
-    return buffer.getvalue()
+    clips = tuple(ClipObject.of(tier, made.media_type, made.payload) for tier, made in objects.items())
+    return Parcel(replace(event, clips=clips), {tier: made.payload for tier, made in objects.items()})
 
 
 def _calibration(spec: BundleSpec, label: str) -> str | None:

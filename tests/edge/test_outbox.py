@@ -12,8 +12,10 @@ import pytest
 from earmark_edge.decide import DecideConfig
 from earmark_edge.detector import Detector
 from earmark_edge.event import Event, ScoreTrack
-from earmark_edge.outbox import FILE_TIME_UNCERTAINTY_S, Origin, file_origin, pack, wav_bytes
+from earmark_edge.outbox import FILE_TIME_UNCERTAINTY_S, Origin, file_origin, pack
+from earmark_edge.picture import ThirdOctavePicture, third_octave_picture
 from earmark_edge.scorer import Scorer
+from earmark_edge.tiers import wav_bytes
 from earmark_model.contract import GRAPH_FILE, sha256_file
 
 ORIGIN = Origin("boot", datetime(2026, 1, 31, 12, tzinfo=UTC), 60.0, "consent-7")
@@ -52,18 +54,43 @@ def test_without_a_guarantee_no_calibration_is_named(write_bundle, tmp_path, det
     assert pack(detection, 0, ORIGIN, rules).event.calibration_sha256 is None
 
 
-def test_the_objects_are_the_track_and_the_audio_of_the_span_and_the_event_describes_them(detector, detection):
+def test_there_is_an_object_for_every_tier_and_the_event_describes_them(detector, detection):
     parcel = pack(detection, 0, ORIGIN, detector.rules)
-    assert [(clip.tier, clip.media_type) for clip in parcel.event.clips] == [(0, "application/json"), (3, "audio/wav")]
+    kinds = [(0, "application/json"), (1, "application/json"), (2, "audio/wav"), (3, "audio/wav")]
+    assert [(clip.tier, clip.media_type) for clip in parcel.event.clips] == kinds
     for clip in parcel.event.clips:
         assert (clip.length, clip.sha256) == (len(parcel.payloads[clip.tier]), hashlib.sha256(parcel.payloads[clip.tier]).hexdigest())
     sent = ScoreTrack.from_bytes(parcel.payloads[0])
     assert sent.start_s == detection.onset_s
     assert sent.scores["scream"] == pytest.approx(detection.track.scores["scream"], abs=5e-5)
-    with wave.open(io.BytesIO(parcel.payloads[3])) as file:
+    np.testing.assert_allclose(samples_of(parcel.payloads[3]), detection.audio, atol=0.5 / 32_767 + 1e-7)
+
+
+def samples_of(wav):
+    with wave.open(io.BytesIO(wav)) as file:
         assert (file.getnchannels(), file.getsampwidth(), file.getframerate()) == (1, 2, 16_000)
-        pcm = np.frombuffer(file.readframes(file.getnframes()), "<i2")
-    np.testing.assert_allclose(pcm / 32_767, detection.audio, atol=0.5 / 32_767 + 1e-7)
+        return np.frombuffer(file.readframes(file.getnframes()), "<i2") / 32_767
+
+
+def test_the_picture_and_the_masked_audio_are_of_the_span_and_no_longer_than_it(detector, detection):
+    parcel = pack(detection, 0, ORIGIN, detector.rules)
+    picture = ThirdOctavePicture.from_bytes(parcel.payloads[1])
+    assert picture == third_octave_picture(detection.audio, 16_000, detection.onset_s)
+    masked = samples_of(parcel.payloads[2])
+    assert len(masked) == len(detection.audio)
+    assert parcel.payloads[2] != parcel.payloads[3]  # the scream of this bundle is a tone, which no mask changes much
+    assert np.sqrt(np.mean(masked**2)) == pytest.approx(np.sqrt(np.mean(detection.audio**2)), rel=0.01)
+
+
+@pytest.mark.parametrize("chunk", [1_000, 16_000, 70_001])
+def test_the_same_sound_heard_in_other_chunks_gives_the_same_objects(scorer, play, chunk):
+    audio = play(("speech", 3), ("scream", 1.5), ("speech", 3))
+    whole, parts = Detector(scorer), Detector(scorer)
+    whole.feed(audio)
+    early = [found for at in range(0, len(audio), chunk) for found in parts.feed(audio[at : at + chunk]).detections]
+    (one,), (other,) = whole.flush().detections, (*early, *parts.flush().detections)
+    given, again = (pack(found, 0, ORIGIN, whole.rules).payloads for found in (one, other))
+    assert {tier: given[tier] == again[tier] for tier in (1, 2, 3)} == {1: True, 2: True, 3: True}
 
 
 def test_full_scale_does_not_wrap_around():

@@ -84,10 +84,10 @@ def said(uplink, parcel, error=UplinkError):
 
 def test_a_parcel_arrives_whole_event_first(uplink, service, parcel, waits):
     receipt = deliver(uplink, parcel)
-    assert receipt.tiers_held == (0, 3)
+    assert receipt.tiers_held == (0, 1, 2, 3)
     assert receipt.tiers_missing == ()
     assert service.events == {parcel.event.event_id: parcel.event.payload}
-    assert {tier: service.opened(parcel.event.event_id, tier) for tier in (0, 3)} == parcel.plain
+    assert {tier: service.opened(parcel.event.event_id, tier) for tier in range(4)} == parcel.plain
     paths = [(request.method, request.path) for request in service.heard]
     here = f"/api/v1/events/{parcel.event.event_id}/clips"
     assert paths == [("POST", "/api/v1/events"), ("PUT", f"{here}/0"), ("PUT", f"{here}/3")]
