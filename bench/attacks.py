@@ -43,7 +43,8 @@ def bandwidth_extended(_: Floats, masked: Floats) -> Floats:
     spectrum = np.fft.rfft(np.append(masked[0], masked[1:] - 0.97 * masked[:-1]))
     half = len(spectrum) // 2
     spectrum[half : 2 * half] += 0.5 * np.conj(spectrum[:half][::-1])
-    return np.fft.irfft(spectrum, len(masked)).astype(np.float32)
+    extended: Floats = np.fft.irfft(spectrum, len(masked)).astype(np.float32)
+    return extended
 
 
 def samples_averaged(original: Floats, masked: Floats) -> Floats:

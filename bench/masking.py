@@ -6,18 +6,19 @@ import argparse
 import csv
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-
 from bench.attacks import ATTACKS, RATE_HZ, Floats
 from bench.masking_report import Curve, Heard, Recalls, draw, markdown
 from bench.recogniser import Recogniser, aligned
+
 from earmark_cli.yamnet import Yamnet
 from earmark_data.audio import read_audio
-from earmark_edge.mask import MASK, mask, rng_for
+from earmark_edge.mask import MASK, MaskSpec, mask, rng_for
 from earmark_edge.picture import third_octave_picture
 from earmark_edge.scorer import Scorer
 from earmark_edge.window import Windower
@@ -31,8 +32,6 @@ REACHES_S = (0.0, 0.1, 0.2, 0.6)
 _SENTENCES = ("kids are talking by the door", "dogs are sitting by the door")
 """All that the actors of ravdess say (Livingstone and Russo, 2018)."""
 _LEAST_WORDS = 2
-
-Masking = Callable[[Floats], Floats]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +74,8 @@ def _spoken(corpus: Path, rows: list[dict[str, str]], clips: int, recogniser: Re
     for row in [row for row in rows if row["source"] == "ravdess" and row["original_label"].endswith("normal")][:clips]:
         audio = read_audio(corpus / row["path"])
         read = recogniser.words(audio)
-        chosen.append(Spoken(audio, min((each.split() for each in _SENTENCES), key=lambda words, read=read: aligned(words, read).edits)))
+        distances = {sentence: aligned(sentence.split(), read).edits for sentence in _SENTENCES}
+        chosen.append(Spoken(audio, min(_SENTENCES, key=lambda sentence: distances[sentence]).split()))
     found = 0
     for row in [row for row in rows if row["source"] == "speechocean762_half"]:
         audio = read_audio(corpus / row["path"])
@@ -86,8 +86,8 @@ def _spoken(corpus: Path, rows: list[dict[str, str]], clips: int, recogniser: Re
     return chosen
 
 
-def _masked(audio: Floats) -> Floats:
-    return mask(audio, RATE_HZ, rng_for(audio))
+def _masked(audio: Floats, spec: MaskSpec = MASK) -> Floats:
+    return mask(audio, RATE_HZ, rng_for(audio), spec)
 
 
 def _words(spoken: list[Spoken], recogniser: Recogniser) -> dict[str, Heard]:
@@ -157,8 +157,7 @@ def _curve(
     points: list[Curve] = []
     recalls: Mapping[str, Recalls] = {}
     for reach_s in sorted({*REACHES_S, MASK.reach_s}):
-        spec = replace(MASK, reach_s=reach_s)
-        made: Masking = lambda audio, spec=spec: mask(audio, RATE_HZ, rng_for(audio), spec)  # type: ignore[misc]  # a default binds the loop's value
+        made = partial(_masked, spec=replace(MASK, reach_s=reach_s))
         found = {
             label: Recalls(len(heard), before[label].sum(axis=0), np.sum([ears.flags(made(audio)) for audio in heard], axis=0))
             for label, heard in clips.items()

@@ -72,13 +72,13 @@ def markdown(words: Mapping[str, Heard], recalls: Mapping[str, Recalls], curve: 
     points = [_curve_line(point) for point in curve]
     return f"""# Masked audio: what is left
 
-`python -m bench.masking --corpus CORPUS`; {processor()}, {took_s:.0f} s; test split of the corpus. Targets: word error rate at least
+`python -m bench.masking --corpus CORPUS`; {processor()}, {took_s:.0f} s; corpus test split. Targets: word error rate at least
 {LEAST_WER:.0%} and STOI at most {MOST_STOI}; triage recall falls by at most {100 * MOST_LOST:.0f} points.
 
 ## Words
 
 {total} words, half of the clips acted speech whose sentences are known (ravdess), half read English (speechocean762_half), where the words
-are what the recogniser (pocketsphinx, its own English model) reads in the clean clip; so the unmasked rate is that of ravdess alone, halved.
+are what the recogniser (pocketsphinx, its own English model) reads in the clean clip; so the unmasked errors are ravdess's alone.
 "Right" counts words that survive alignment; the last line says how many do so by chance. What the attacks do: `bench/attacks.py`.
 
 | heard | word error rate | words right | STOI | meets both targets |

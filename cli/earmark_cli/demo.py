@@ -35,6 +35,7 @@ from earmark_edge.scan import hear
 from earmark_edge.scorer import Scorer, ScoringError
 from earmark_edge.settings import EdgeSettings, SettingsError, default_bundle
 from earmark_edge.spool import SpoolError
+from earmark_edge.tiers import wav_bytes
 from earmark_edge.uplink import UplinkError
 from earmark_model.contract import BundleError
 from earmark_review.errors import ReviewError

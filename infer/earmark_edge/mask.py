@@ -42,8 +42,8 @@ class MaskSpec:
     """How much is destroyed. The values are those that were measured; others are for measuring.
 
     `shape_s`, `level_s`: half widths of the averages (Hann) over the spectrum's shape and over loudness. `bands_per_octave`: of the shape.
-    `crossover_hz`: below and above it order is drawn apart. `grain_s`: shortest and longest grain. `reach_s`: how far a grain may come from.
-    `backwards`: the part of grains that run backwards. `fade_s`: how long grains overlap. `seek_s`: how far one is shifted to fit.
+    `crossover_hz`: below and above it order is drawn apart. `grain_s`: shortest and longest grain. `reach_s`: how far away a grain may
+    come from. `backwards`: the part of grains that run backwards. `fade_s`: how long grains overlap. `seek_s`: how far one shifts to fit.
     """
 
     shape_s: float = 0.6

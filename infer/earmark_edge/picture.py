@@ -32,9 +32,9 @@ Doubles = npt.NDArray[np.float64]
 class ThirdOctavePicture:
     """The tier 1 object, as JSON of media type `application/json`.
 
-    `start_s` is the clip's first sample on the stream's own clock. `levels_db[i][j]` is the level of band `bands_hz[j]` in column `i`, which
-    covers `column_s` seconds from `start_s + i * column_s` (the last one what is left of them): whole decibels of mean power, 0 for a full-scale
-    square wave, so that a full-scale sine has -3.
+    `start_s` is the clip's first sample on the stream's own clock. `levels_db[i][j]` is the level of band `bands_hz[j]` in column `i`,
+    which covers `column_s` seconds from `start_s + i * column_s` (the last one what is left of them): whole decibels of mean power, 0 for a
+    full-scale square wave, so that a full-scale sine has -3.
     """
 
     start_s: float
@@ -114,7 +114,7 @@ def _midband_hz(band: int) -> float:
     return float(1_000 * _OCTAVE ** ((band + _FIRST_BAND) / 3))
 
 
-def _response(hertz: Doubles, midband_hz: float) -> Doubles:
+def _response(hertz: npt.NDArray[np.floating], midband_hz: float) -> Doubles:
     """Magnitude of a Butterworth band-pass whose edges, 3 dB down, are a sixth of an octave away."""
     quality = 1 / (_OCTAVE ** (1 / 6) - _OCTAVE ** (-1 / 6))
     ratio = np.maximum(hertz, 1e-9) / midband_hz

@@ -6,9 +6,10 @@ from pathlib import Path
 from tests.edge.review_double import SEALING_KEY, SIGNING_KEY, TOKEN, public_x25519
 
 from earmark_edge.consent import Consent
-from earmark_edge.courier import write_consent
+from earmark_edge.courier import POLICY_FILE, _write_signed, write_consent
 from earmark_edge.keys import Credentials, Enrolment, device_key, read_credentials, write_enrolment
-from earmark_edge.signature import public_of
+from earmark_edge.policy import Policy
+from earmark_edge.signature import Purpose, public_of, sign
 from earmark_model.contract import LABELS
 
 
@@ -34,3 +35,10 @@ def consented(state: Path, consent_id: str = "consent-7", **changes: object) -> 
     given = consent(consent_id, **changes)
     write_consent(state, device_key(state), given)
     return given
+
+
+def asked(state: Path, tiers: tuple[int, ...]) -> Policy:
+    """A policy that the service signed is in force, which asks for `tiers`."""
+    policy = Policy(1, datetime.now(UTC).isoformat(), tiers, tuple(LABELS))
+    _write_signed(state / POLICY_FILE, policy.to_bytes(), sign(SIGNING_KEY, Purpose.POLICY, policy.to_bytes()))
+    return policy

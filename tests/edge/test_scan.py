@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from tests.edge.device import consented, enrolled
+from tests.edge.device import asked, consented, enrolled
 from tests.edge.review_double import TOKEN, Answer, problem
 from typer.testing import CliRunner
 
@@ -22,6 +22,7 @@ from earmark_edge.capture import CaptureError
 from earmark_edge.cli import app
 from earmark_edge.detector import Detector
 from earmark_edge.event import Event, ScoreTrack
+from earmark_edge.picture import ThirdOctavePicture
 from earmark_edge.report import clock
 from earmark_edge.scorer import Scorer
 from earmark_edge.signature import public_of
@@ -344,7 +345,8 @@ def test_without_enrolment_or_consent_a_scan_that_is_to_send_hears_nothing(scan,
         assert told in line
 
 
-def test_flagged_events_are_delivered_sealed_with_track_and_audio_and_nothing_else_is(send, service, evening, quiet):
+def test_flagged_events_are_delivered_sealed_with_every_tier_that_is_allowed_and_nothing_else_is(send, service, state, evening, quiet):
+    asked(state, (0, 1, 2, 3))
     result = send(evening, quiet, "--json")
     assert result.exit_code == 0, result.stderr
     events = [Event.from_bytes(body) for body in service.events.values()]
@@ -362,6 +364,8 @@ def test_flagged_events_are_delivered_sealed_with_track_and_audio_and_nothing_el
         span = whole[round(event.onset_s * RATE_HZ) : round(event.offset_s * RATE_HZ)]
         assert np.abs(audio - span).max() <= 1  # 16 bits to float32 and back
         sent_samples += len(audio)
+        assert len(service.opened(event.event_id, 2)) == len(service.opened(event.event_id, 3))
+        assert ThirdOctavePicture.from_bytes(service.opened(event.event_id, 1)).start_s == event.onset_s
         assert ScoreTrack.from_bytes(service.opened(event.event_id, 0)).start_s == event.onset_s
     assert sent_samples / RATE_HZ == pytest.approx(of_type(result, "summary")[0]["flagged_s"])
     assert of_type(result, "summary")[0]["sent"] == 2
@@ -375,6 +379,19 @@ def test_scanning_and_sending_again_delivers_nothing_twice(send, service, evenin
     assert send(evening).exit_code == 0
     assert service.events == before
     assert service.paths() == []
+
+
+def test_without_a_policy_that_asks_for_them_originals_stay_even_where_the_household_consents(send, service, state, evening):
+    assert send(evening).exit_code == 0
+    assert {tuple(clip.tier for clip in Event.from_bytes(body).clips) for body in service.events.values()} == {(0, 1, 2)}
+    assert {tier for held in service.clips.values() for tier in held} == {0, 1, 2}
+
+
+def test_a_policy_alone_does_not_make_originals_leave(send, service, state, evening):
+    consented(state, tiers=(0, 1, 2))
+    asked(state, (0, 1, 2, 3))
+    assert send(evening).exit_code == 0
+    assert {tier for held in service.clips.values() for tier in held} == {0, 1, 2}
 
 
 def test_only_the_tiers_that_the_household_consents_to_leave(send, service, state, evening):
