@@ -49,7 +49,8 @@ def bandwidth_extended(_: Floats, masked: Floats) -> Floats:
 
 def samples_averaged(original: Floats, masked: Floats) -> Floats:
     """The mean of masks of the same clip under other lots; a device never makes them, as a clip always draws the same ones."""
-    return np.mean([masked, *_masked_again(original)], axis=0).astype(np.float32)
+    averaged: Floats = np.mean([masked, *_masked_again(original)], axis=0).astype(np.float32)
+    return averaged
 
 
 def spectra_averaged(original: Floats, masked: Floats) -> Floats:

@@ -82,6 +82,7 @@ OTHERWISE = {
     "config_sha256": "d" * 64,
     "calibration_sha256": "d" * 64,
     "consent_id": "another",
+    "incident": 3,
     "key_id": "d" * 64,
     "policy_version": 7,
     "schema": 1,
