@@ -62,9 +62,13 @@ def write_report(result: Result, out: Path) -> None:
     (out / JSON_FILE).write_text(json.dumps(result.to_json(), indent=1) + "\n", encoding="utf-8")
     evaluation = result.evaluation
     paths = save_pictures(result.models, (evaluation.confusion_by_label, evaluation.confusion_by_source), result.robustness, out)
+    (out / PAGE_FILE).write_text(render(result.title, _summary(result), _sections(result, paths)), encoding="utf-8")
+
+
+def render(title: str, summary: str, sections: list[Section]) -> str:
+    """One HTML page that needs nothing beside it."""
     environment = Environment(loader=PackageLoader("earmark_cli"), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    page = environment.get_template(PAGE_FILE).render(title=result.title, summary=_summary(result), sections=_sections(result, paths))
-    (out / PAGE_FILE).write_text(page, encoding="utf-8")
+    return environment.get_template(PAGE_FILE).render(title=title, summary=summary, sections=sections)
 
 
 def print_result(result: Result) -> None:
@@ -106,10 +110,10 @@ def _sections(result: Result, paths: list[Path]) -> list[Section]:
         _curves(pictures, caption),
     ]
     if result.robustness:
-        sections.append(_robustness(result, _picture(pictures["robustness"], f"Thresholds set on clean clips. {caption}")))
-    reliability = _picture(pictures["reliability"], f"The area of a dot is its share of the clips. {caption}", wide=True)
+        sections.append(_robustness(result, picture(pictures["robustness"], f"Thresholds set on clean clips. {caption}")))
+    reliability = picture(pictures["reliability"], f"The area of a dot is its share of the clips. {caption}", wide=True)
     confusion = [
-        _picture(pictures[f"confusion-{what}"], f"Clips by what they are and the label that scored highest. {caption}")
+        picture(pictures[f"confusion-{what}"], f"Clips by what they are and the label that scored highest. {caption}")
         for what in ("labels", "sources")
     ]
     return [
@@ -123,8 +127,8 @@ def _sections(result: Result, paths: list[Path]) -> list[Section]:
 
 
 def _curves(pictures: dict[str, Path], caption: str) -> Section:
-    det = _picture(pictures["det"], f"Both axes on normal-deviate scales; the line stands at 1 %. {caption}")
-    curves = _picture(pictures["precision-recall"], f"Left: triage; right: each label of the bundle. {caption}", wide=True)
+    det = picture(pictures["det"], f"Both axes on normal-deviate scales; the line stands at 1 %. {caption}")
+    curves = picture(pictures["precision-recall"], f"Left: triage; right: each label of the bundle. {caption}", wide=True)
     return Section("Curves", "Every threshold at once.", pictures=[det, curves])
 
 
@@ -192,7 +196,8 @@ def _heard(clip: Worst) -> str:
     return ", ".join(f"{label} {clip.scores[label]:.2f}" for label in loudest)
 
 
-def _picture(path: Path, caption: str, *, wide: bool = False) -> Picture:
+def picture(path: Path, caption: str, *, wide: bool = False) -> Picture:
+    """The PNG at `path` for a page."""
     return Picture(base64.b64encode(path.read_bytes()).decode("ascii"), caption, wide)
 
 

@@ -62,7 +62,9 @@ def evaluate(
         typer.Option(help="yamnet or mn04 (run from the weights in the corpus) on the same clips; repeatable."),
     ] = None,
     robustness: Annotated[bool, typer.Option("--robustness", help="Also quieter, in noise, babble and rooms, and through codecs.")] = False,
-    out: Annotated[Path | None, typer.Option(help="Folder for evaluation.html (one page), evaluation.json and pictures.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for one page (evaluation.html, or left-out.html), its JSON and pictures.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     write_card: Annotated[bool, typer.Option("--write-card", help="Write the table into the bundle's CARD.md.")] = False,
 ) -> None:
@@ -106,8 +108,7 @@ def _evaluate_left_out(
     try:
         figures = left_out.evaluate_left_out(models, manifest, sources, peers)
         if out:
-            out.mkdir(parents=True, exist_ok=True)
-            (out / "left-out.json").write_text(json.dumps(asdict(figures), indent=1) + "\n", encoding="utf-8")
+            importlib.import_module("earmark_cli.leave_out_page").write_left_out(figures, out)
     except (ValueError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
         raise typer.Exit(1) from None

@@ -18,6 +18,7 @@ from tests.data.corpora import row, write_corpus, write_rows
 
 from earmark_cli import leave_out_table
 from earmark_cli.leave_out import OURS, Candidate, Trial, compare, evaluate_left_out, left_out_pool
+from earmark_cli.leave_out_page import write_left_out
 from earmark_cli.scored import Scored
 from earmark_data.manifest import Manifest, ManifestError, read_manifest
 from earmark_model.checkpoint import CheckpointError
@@ -170,6 +171,17 @@ def test_the_command_scores_what_a_bundle_left_out(bundle: Path, corpus_of_tones
     assert [each["source"] for each in figures["sources"]] == ["s0"]
     assert figures["sources"][0]["positives"] == {"scream": 3, "cry": 3, "baby_cry": 3}
     assert figures["models"] == ["earmark"]
+
+
+def test_the_page_holds_every_source_its_pictures_and_both_aurocs(tmp_path: Path) -> None:
+    figures = compare([trial(tmp_path)], resamples=10)
+    write_left_out(figures, tmp_path / "report")
+    page = (tmp_path / "report" / "left-out.html").read_text()
+    for said in ("screams", "(cries)", "roosters", "scream against crying", "10 against 4", "+0.400", "0.800", "mn04"):
+        assert said in page
+    assert page.count("data:image/png;base64,") == 2
+    assert "http" not in page
+    assert json.loads((tmp_path / "report" / "left-out.json").read_text())["mean_recall"] == figures.mean_recall
 
 
 def test_the_table_names_every_source_and_model(tmp_path: Path) -> None:
