@@ -1,6 +1,7 @@
 """Spans from painted scores: `paint` says when which label is heard, windows and frames see exactly that."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -250,6 +251,27 @@ def test_for_any_scene_what_is_active_is_exported_once_in_order_and_only_from_fl
     loud = paint(length_s, *scene)[:, [LABELS.index(label) for label in ("scream", "cry", "baby_cry")]].max(axis=1, initial=0)
     is_active = np.repeat(loud >= 0.5 * config.hysteresis_ratio, 320)[: found.length]
     assert exported[: len(is_active)][is_active & flags[: len(is_active)]].all()
+
+
+@given(st.floats(0.1, 40), st.lists(strokes, max_size=6), configs, st.sampled_from([ALIGNED, SHIPPED, WINDOW]))
+@settings(max_examples=150, deadline=None)
+def test_for_any_scene_no_roll_that_leaves_holds_speech_alone_and_no_gap_holds_as_much_as_is_kept_at_home(length_s, scene, config, hop):
+    rules = rules_for(config, hop)
+    cut = max(1, int(np.ceil(round(config.speech_cut_s * RATE_HZ) / CELL)))
+    earlier_end = None
+    for span in run(length_s, *scene, config=config, hop=hop).spans:
+        assert (len(span.track) - 2) * CELL < span.offset - span.onset <= len(span.track) * CELL  # what was scored is what leaves
+        holds = np.flatnonzero(rules.holds(span.track))
+        is_talk = rules.hears_speech(span.track) & ~rules.holds(span.track)
+        if not len(holds):  # taken whole before a frame said where, which a longest event shorter than a window makes happen
+            assert config.max_event_s * RATE_HZ < WINDOW
+            earlier_end = span.offset
+            continue
+        is_continued = span.onset == earlier_end  # cut for length alone: it may begin with a short gap
+        assert is_talk[: holds[0]].sum() < (cut if is_continued else 1)
+        assert not is_talk[holds[-1] :].any()
+        assert all(is_talk[one:other].sum() < cut for one, other in pairwise(holds))
+        earlier_end = span.offset
 
 
 @given(st.integers(0, 5_000), st.integers(1, WINDOW))
