@@ -173,21 +173,22 @@ class Courier:
         self.consent()  # mute wins at once, in the middle of a queue too
         event = self.spool.next_event()
         if event is not None:
-            self._send(event, lambda: uplink.announce(event))
+            self._send(event, lambda: uplink.announce(event), ())
             return True
         dropped = self.spool.next_dropped()
         if dropped is not None:
-            self._send(dropped[0], lambda: uplink.drop(*dropped))
+            self._send(dropped[0], lambda: uplink.drop(*dropped), dropped[1])
             return True
         sealed = self.spool.next_object()
         if sealed is None:
             return False
         owner = self.spool.event(sealed.event_id)
         assert owner is not None, "an object without its event"
-        self._send(owner, lambda: uplink.upload(owner, sealed))
+        self._send(owner, lambda: uplink.upload(owner, sealed), (sealed.tier,))
         return True
 
-    def _send(self, event: SpooledEvent, request: Callable[[], SignedReceipt]) -> None:
+    def _send(self, event: SpooledEvent, request: Callable[[], SignedReceipt], settled: tuple[int, ...]) -> None:
+        """Make a request whose receipt must not still miss the tiers `settled`."""
         try:
             signed = request()
         except EventGoneError:
@@ -201,6 +202,8 @@ class Courier:
         else:
             self.spool.record_receipt(signed.receipt, signed.raw, signed.signature)
             self._done = int(not signed.receipt.tiers_missing)
+            if forgotten := sorted({*settled} & {*signed.receipt.tiers_missing}):
+                self.spool.set_aside(event.event_id, f"the service still misses tiers {forgotten} after they were sent")
 
     def _send_consent(self, uplink: Uplink) -> None:
         payload = self.consent().to_bytes()

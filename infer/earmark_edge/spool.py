@@ -23,7 +23,7 @@ RESERVE_BYTES = 1 << 20
 MOST_WAIT_S = 24 * 3600.0
 _FIRST_WAIT_S = 60.0
 _VERSION = 1
-_MOST_PLACES = 100_000  # looked through where a damaged file does not say how many events it holds
+_MOST_PLACES = 10_000  # looked through where a damaged file does not say how many events it holds
 _BUSY_TIMEOUT_S = 30.0
 
 
@@ -63,13 +63,14 @@ class SpooledObject:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What lies in the outbox: events and objects that wait, their ciphertext in bytes, and how many were dropped or set aside."""
+    """What the outbox holds: what waits, its ciphertext in bytes, and how many were dropped, set aside, or damaged."""
 
     events: int
     objects: int
     waiting_bytes: int
     dropped: int
     set_aside: int
+    damaged: int
 
 
 class Spool:
@@ -136,18 +137,21 @@ class Spool:
         with contextlib.suppress(sqlite3.OperationalError):
             return self._put(sealed, is_urgent, with_objects=True)
         (self.path.parent / RESERVE_FILE).unlink(missing_ok=True)
-        needed = sum(len(made.ciphertext) for made in sealed.objects.values())
-        for room_bytes in (needed, 0):  # where there is none to make, the reserve's own may do
-            with contextlib.suppress(sqlite3.OperationalError):
-                self._make_room(room_bytes)
-                return self._put(sealed, is_urgent, with_objects=True)
         try:
-            return self._put(sealed, is_urgent, with_objects=False)
+            return self._put_on_full_disk(sealed, is_urgent=is_urgent)
         except sqlite3.OperationalError as error:
             msg = f"{self.path}: no room for event {sealed.event.event_id} ({error}); free some disk space"
             raise SpoolFullError(msg) from error
         finally:
             self._keep_reserve()
+
+    def _put_on_full_disk(self, sealed: SealedParcel, *, is_urgent: bool) -> bool:
+        needed = sum(len(made.ciphertext) for made in sealed.objects.values())
+        for room_bytes in (needed, 0):  # where there is none to make, the reserve's own may do
+            with contextlib.suppress(sqlite3.OperationalError):
+                self._make_room(room_bytes)
+                return self._put(sealed, is_urgent, with_objects=True)
+        return self._put(sealed, is_urgent, with_objects=False)
 
     def _put(self, sealed: SealedParcel, is_urgent: bool, *, with_objects: bool) -> bool:  # noqa: FBT001 - `put` names it
         event_id = sealed.event.event_id
@@ -171,7 +175,7 @@ class Spool:
         excess = self._waiting_bytes(conn) - most_bytes
         if excess <= 0:
             return
-        order = "is_urgent, tier = 0, place, tier DESC"
+        order = "tier = 0, is_urgent, place, tier DESC"  # a score track is small, and what a reviewer needs most
         query = f"SELECT event_id, tier, length FROM objects JOIN events USING (event_id) WHERE objects.state = 'waiting' ORDER BY {order}"  # noqa: S608 - our own words
         victims = []
         for event_id, tier, length in conn.execute(query):
@@ -188,7 +192,8 @@ class Spool:
     def next_dropped(self) -> tuple[SpooledEvent, tuple[int, ...]] | None:
         """An event that the service has, and those of its tiers that it must be told will never come."""
         told = "SELECT 1 FROM objects WHERE objects.event_id = events.event_id AND objects.state = 'dropped'"
-        found = self._next(f"events.state = 'announced' AND EXISTS ({told})")
+        left = told.replace("'dropped'", "'waiting'")  # what can still be sent goes first, so that this is said once, at the end
+        found = self._next(f"events.state = 'announced' AND EXISTS ({told}) AND NOT EXISTS ({left})")
         if found is None:
             return None
         query = "SELECT tier FROM objects WHERE event_id = ? AND state = 'dropped' ORDER BY tier"
@@ -197,11 +202,16 @@ class Spool:
     def next_object(self) -> SpooledObject | None:
         """The object that goes next: of urgent events first, then in the order in which they came, small tiers before large ones."""
         here = "EXISTS (SELECT 1 FROM objects WHERE objects.event_id = events.event_id AND objects.state = 'waiting')"
-        found = self._next(f"events.state = 'announced' AND {here}")
-        if found is None:
-            return None
         query = "SELECT event_id, tier, ciphertext, wrapped FROM objects WHERE event_id = ? AND state = 'waiting' ORDER BY tier LIMIT 1"
-        return SpooledObject(*self._conn.execute(query, (found.event_id,)).fetchone())
+        while (found := self._next(f"events.state = 'announced' AND {here}")) is not None:
+            sealed = SpooledObject(*self._conn.execute(query, (found.event_id,)).fetchone())
+            declared = next(clip for clip in found.event.clips if clip.tier == sealed.tier)
+            if hashlib.sha256(sealed.ciphertext).hexdigest() == declared.sha256:
+                return sealed
+            with self._change("damaged object") as conn:  # the disk lost some of it, so it will never come
+                lost = "UPDATE objects SET state = 'dropped', ciphertext = NULL, wrapped = NULL WHERE event_id = ? AND tier = ?"
+                conn.execute(lost, (sealed.event_id, sealed.tier))
+        return None
 
     def _next(self, condition: str) -> SpooledEvent | None:
         """A time to wait for that lies further ahead than any wait is long was set before the clock jumped, and is over."""
@@ -210,8 +220,11 @@ class Spool:
             "SELECT event_id, payload, signature, is_urgent, state FROM events "  # noqa: S608 - our own words
             f"WHERE {condition} AND (not_before <= ? OR not_before > ?) ORDER BY is_urgent DESC, place LIMIT 1"
         )
-        row = self._conn.execute(query, (now, now + MOST_WAIT_S)).fetchone()
-        return SpooledEvent(row[0], row[1], row[2], bool(row[3]), row[4]) if row else None
+        while (row := self._conn.execute(query, (now, now + MOST_WAIT_S)).fetchone()) is not None:
+            if _is_event(row[1], row[0]):
+                return SpooledEvent(row[0], row[1], row[2], bool(row[3]), row[4])
+            self._end("damaged", "event_id = ?", (row[0],))  # the disk lost some of it, so nobody can take it
+        return None
 
     def event(self, event_id: str) -> SpooledEvent | None:
         """An event that was ever put here."""
@@ -278,14 +291,14 @@ class Spool:
             conn.execute("UPDATE events SET status = ? WHERE event_id = ?", (status, event_id))
 
     def rows(self) -> Iterator[sqlite3.Row]:
-        """Every event that was ever put here, in order, for the ledger; with how many objects of each state, and without any ciphertext."""
+        """Every event that was ever put here, in order, for the ledger: with the tiers in each state, and without any ciphertext."""
         conn = self._conn
         cursor = conn.execute(
             "SELECT event_id, payload, is_urgent, spooled_at, state, received_at, trouble, status, "
             "(SELECT group_concat(tier) FROM objects o WHERE o.event_id = e.event_id AND o.state = 'held') AS held, "
             "(SELECT group_concat(tier) FROM objects o WHERE o.event_id = e.event_id AND o.state = 'dropped') AS dropped, "
             "(SELECT group_concat(tier) FROM objects o WHERE o.event_id = e.event_id AND o.state = 'waiting') AS waiting "
-            "FROM events e ORDER BY place"
+            "FROM events e WHERE state != 'damaged' ORDER BY place"
         )
         cursor.row_factory = sqlite3.Row
         yield from cursor
@@ -296,8 +309,9 @@ class Spool:
         (events,) = conn.execute("SELECT count(*) FROM events WHERE state IN ('waiting', 'announced')").fetchone()
         (objects,) = conn.execute("SELECT count(*) FROM objects WHERE state = 'waiting'").fetchone()
         (dropped,) = conn.execute("SELECT count(*) FROM objects WHERE state = 'dropped'").fetchone()
+        (damaged,) = conn.execute("SELECT count(*) FROM events WHERE state = 'damaged'").fetchone()
         (aside,) = conn.execute("SELECT count(*) FROM events WHERE trouble != '' AND state IN ('waiting', 'announced')").fetchone()
-        return Counts(events, objects, self._waiting_bytes(conn), dropped, aside)
+        return Counts(events, objects, self._waiting_bytes(conn), dropped, aside, damaged)
 
     @staticmethod
     def _waiting_bytes(conn: sqlite3.Connection) -> int:
@@ -368,7 +382,7 @@ def _salvage(damaged: Path, fresh: Spool) -> tuple[int, int]:
     with closing(sqlite3.connect(damaged)) as old:
         for place in range(1, 1 + _highest(old)):
             for row in _readable(old, "SELECT * FROM events WHERE place = ?", place):
-                if not _is_event(row):
+                if not _is_event(row[2], row[1]):
                     continue
                 with fresh._change("salvage") as conn:  # noqa: SLF001 - the same module
                     conn.execute(f"INSERT OR IGNORE INTO events VALUES ({', '.join('?' * len(row))})", row)  # noqa: S608 - our own words
@@ -402,9 +416,9 @@ def _highest(conn: sqlite3.Connection) -> int:
     return int(str(found[0][0] or 0)) if found else _MOST_PLACES
 
 
-def _is_event(row: tuple[Any, ...]) -> bool:
+def _is_event(payload: Any, event_id: Any) -> bool:
     try:
-        return isinstance(row[2], bytes) and Event.from_bytes(row[2]).event_id == row[1]
+        return isinstance(payload, bytes) and Event.from_bytes(payload).event_id == event_id
     except WireError:
         return False
 

@@ -5,8 +5,9 @@ CREATE TABLE IF NOT EXISTS events (
     signature BLOB NOT NULL,
     is_urgent INTEGER NOT NULL,
     spooled_at TEXT NOT NULL,
-    -- waiting: not sent yet; announced: the service has the event; delivered: it has all; gone: it deleted it; withdrawn: consent ended
-    state TEXT NOT NULL DEFAULT 'waiting' CHECK (state IN ('waiting', 'announced', 'delivered', 'gone', 'withdrawn')),
+    -- waiting: not sent yet; announced: the service has the event; delivered: it has all; gone: it deleted it; withdrawn: consent ended;
+    -- damaged: the disk lost some of it
+    state TEXT NOT NULL DEFAULT 'waiting' CHECK (state IN ('waiting', 'announced', 'delivered', 'gone', 'withdrawn', 'damaged')),
     receipt BLOB,
     receipt_signature BLOB,
     received_at TEXT,

@@ -69,6 +69,7 @@ class ReviewDouble:
     consents: list = field(default_factory=list)
     heartbeats: list = field(default_factory=list)
     policy: bytes | None = None
+    slow: threading.Event = field(default_factory=threading.Event)
     device: bytes = b""
     """The public key of the one device that is enrolled."""
 
