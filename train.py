@@ -27,7 +27,7 @@ def main(
     minutes: Annotated[
         float | None, typer.Option(min=0.01, help="Stop after this much training time; the schedule fits itself to it.")
     ] = None,
-    epochs: Annotated[int, typer.Option(min=1, help="Stop after this many epochs, if minutes have not run out.")] = 60,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Stop after this many epochs (60), if minutes have not run out.")] = None,
     seed: Annotated[int, typer.Option(min=0)] = 1,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda; auto uses a GPU when there is one.")] = "auto",
     precision: Annotated[str, typer.Option(help="float32, or bf16 (mixed: weights stay float32), for GPUs.")] = "float32",
@@ -41,13 +41,16 @@ def main(
     ] = "balanced",
     select_on: Annotated[str, typer.Option(help="What best.pt is chosen on: val, or left-out.")] = "val",
     teachers: Annotated[bool, typer.Option(help="Learn from the taggers' scores in CORPUS/teachers too.")] = True,
-    size: Annotated[str, typer.Option(help="standard, or small: a network whose bundle is at most 128 kB.")] = "standard",
+    size: Annotated[
+        str,
+        typer.Option(help="standard; small: a bundle of at most 128 kB; frozen: the tagger stays as it is, YAMNet teaches new heads."),
+    ] = "standard",
     begin_with: Annotated[
         str, typer.Option(help="Weights of EfficientAT's mn04_as to begin with; auto: CORPUS/teachers/mn04_as.pt if it is there; none.")
     ] = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in OUT.")] = False,
-    examples_per_epoch: Annotated[int, typer.Option(min=1)] = 24_000,
-    batch_size: Annotated[int, typer.Option(min=1, help="Examples in a step, over all processes.")] = 48,
+    examples_per_epoch: Annotated[int | None, typer.Option(min=1, help="24,000, or what --size says.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Examples in a step, over all processes (48).")] = None,
     workers: Annotated[int, typer.Option(min=0, help="Processes that prepare examples, for each one that trains.")] = 1,
 ) -> None:
     """Train on a labelled corpus: `python train.py --corpus ../shared/corpus --out runs/first --minutes 60`.
@@ -61,16 +64,10 @@ def main(
     for stop in (signal.SIGINT, signal.SIGTERM):  # a service manager's stop keeps the work as Ctrl-C does
         signal.signal(stop, signal.default_int_handler)
     try:
+        given = {"epochs": epochs, "minutes": minutes, "examples_per_epoch": examples_per_epoch, "batch_size": batch_size}
+        asked = {name: value for name, value in given.items() if value is not None}
         config = TrainConfig(
-            seed,
-            epochs,
-            minutes,
-            examples_per_epoch,
-            batch_size,
-            precision=precision,
-            select_by=select_by,
-            select_on=select_on,
-            **sized(size),
+            **{**sized(size), **asked, "seed": seed, "precision": precision, "select_by": select_by, "select_on": select_on}
         )
         inputs = TrainingInputs(
             corpus, out, tuple(licence or ()), tuple(leave_out or ()), teachers, workers, validate_on, beginning(begin_with, corpus)

@@ -7,7 +7,7 @@ import hashlib
 import json
 import logging
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch.utils.data import BatchSampler, DataLoader
 
 from earmark_cli.evaluation import figures_of
+from earmark_cli.frozen import FROZEN_SAMPLING, TAUGHT_BY, hear
 from earmark_cli.progress import counted
 from earmark_data.audio import read_audio
 from earmark_data.augment import SpectrogramAugment
@@ -98,7 +99,7 @@ def prepare(inputs: TrainingInputs, config: TrainConfig, processes: Processes, *
     _check_classes(training, validation)
     teachers = Teachers.read(whole.path.parent / "teachers", whole) if inputs.use_teachers else None
     network = dataclasses.replace(config.network, teacher_labels=len(teachers.labels) if teachers else 0)
-    config, sampling = dataclasses.replace(config, network=network), SamplingConfig()
+    config, sampling = dataclasses.replace(config, network=network), FROZEN_SAMPLING if config.frozen else SamplingConfig()
     needed = dataclasses.replace(whole, rows=tuple({row.index: row for each in (training, *validation.values()) for row in each}.values()))
     described = {
         "train": asdict(config),
@@ -129,11 +130,28 @@ def train(prepared: Prepared, processes: Processes, *, resume: bool) -> Progress
     floor = (math.log(frontend.log_floor) - frontend.mean) / frontend.std
     augment = SpectrogramAugment(floor, math.log(10) / 10 / frontend.std)
     names = prepared.dataset.teachers.labels if prepared.dataset.teachers else ()
+    if config.frozen:
+        return _train_heads(prepared, processes, names)
     begin = partial(begin_with, path=inputs.begin_with, teacher_labels=names) if inputs.begin_with and not resume else None
     trainer = Trainer(config, inputs.out, processes=processes, augment=augment, begin=begin, teacher_labels=names)
     if resume:
         trainer.resume()
     return trainer.fit(_loader(prepared, processes), lambda tagger: validate(tagger, prepared.validation, prepared.pcm))
+
+
+def _train_heads(prepared: Prepared, processes: Processes, names: Sequence[str]) -> Progression:
+    """Learn the heads on the tagger as it is; what was heard before an interruption is not heard again."""
+    config, inputs = prepared.config, prepared.inputs
+    if inputs.begin_with is None or not names or processes.count > 1:
+        msg = "a frozen trunk needs the tagger's weights (--begin-with), the teachers' labels, and one process"
+        raise ManifestError(msg)
+    begin = partial(begin_with, path=inputs.begin_with, teacher_labels=names)
+    trainer = Trainer(config, inputs.out, processes=processes, begin=begin, teacher_labels=names)
+    taught = {row: name.removeprefix(TAUGHT_BY) for row, name in enumerate(names) if name.startswith(TAUGHT_BY)}
+    classes = list(taught.values())
+    count = config.examples_per_epoch
+    heard = hear(trainer.tagger, prepared.dataset, count, classes, folder=inputs.out / "heard", workers=inputs.workers)
+    return trainer.fit_heads(heard, list(taught), lambda tagger: validate(tagger, prepared.validation, prepared.pcm))
 
 
 def validate(tagger: Tagger, validation: dict[str, Manifest], pcm: PcmStore) -> dict[str, Figures]:

@@ -23,6 +23,7 @@ from torch.optim.swa_utils import AveragedModel
 from earmark_model.checkpoint import BEST, LAST, CheckpointError, read_checkpoint, write_checkpoint
 from earmark_model.curves import AP, LEFT_OUT, Curves
 from earmark_model.frontend import FrontendSpec
+from earmark_model.heads import Heard, learn_heads
 from earmark_model.metrics import Figures
 from earmark_model.network import Network, NetworkSpec, Tagger
 from earmark_model.pretrained import blended
@@ -169,6 +170,20 @@ class Trainer:
                     self._save(LAST)
                 raise KeyboardInterrupt from error
         return self.progression
+
+    def fit_heads(self, heard: Heard, taught: list[int], validate: Callable[[Tagger], Mapping[str, Figures]]) -> Progression:
+        """Learn the heads alone, from examples that the frozen trunk has heard; see `earmark_model.heads`.
+
+        Raises:
+            ValueError: see `learn_heads`.
+            CheckpointError: the checkpoint could not be written.
+        """
+        pace = Pace()
+        for loss in learn_heads(self.tagger.network, heard, taught, self.config):
+            pace.count(len(heard.embedding), loss)
+        self.averaged.module.load_state_dict(self.tagger.state_dict())
+        self.progression.seconds, self.progression.epoch = pace.seconds, self.config.epochs - 1
+        return self._end_epoch(pace, validate, Curves(self.run))
 
     def _epoch(self, batches: Iterable[Batch], show: Callable[..., None]) -> Pace:
         self.tagger.train()

@@ -60,9 +60,10 @@ class NetworkSpec:
     """Size of the network; part of the model.
 
     The first `blocks` of `BLOCKS` are built; `embedding` is the width before the scores. A frame's score hears the mean of
-    `pooled_frames` frames (odd; 7 are 1.1 s). `sharpness` of the pooling: a clip's score lies between the mean (0) and the
-    maximum (infinity) of its frames' logits. `teacher_labels` adds a head that learns two taggers' scores beside the labels;
-    it is dropped at export.
+    `pooled_frames` frames (odd; 7 are 1.1 s). `sharpness` of the pooling: a clip's logit lies between the mean (towards 0) and the
+    maximum (towards infinity) of its frames' logits; exactly 0 hears the mean of all frames as one, as the tagger was trained.
+    `beside` adds so many units between the embedding and the scores, which read both. `teacher_labels` adds a head that learns
+    two taggers' scores beside the labels; it is dropped at export.
     """
 
     blocks: int = len(BLOCKS)
@@ -70,6 +71,7 @@ class NetworkSpec:
     pooled_frames: int = 7
     dropout: float = 0.2
     sharpness: float = 3.0
+    beside: int = 0
     teacher_labels: int = 0
 
     def __post_init__(self) -> None:
@@ -79,8 +81,8 @@ class NetworkSpec:
         if self.pooled_frames < 1 or self.pooled_frames % 2 == 0:
             msg = f"pooled_frames must be odd and positive, got {self.pooled_frames}"
             raise ValueError(msg)
-        if not (0 <= self.dropout < 1 and self.sharpness > 0 and self.embedding > 0 and self.teacher_labels >= 0):
-            msg = f"need 0 <= dropout < 1, sharpness > 0, embedding > 0, teacher_labels >= 0, got {self}"
+        if not (0 <= self.dropout < 1 and min(self.sharpness, self.beside, self.teacher_labels) >= 0 and self.embedding > 0):
+            msg = f"need 0 <= dropout < 1, sharpness >= 0, embedding > 0, beside >= 0, teacher_labels >= 0, got {self}"
             raise ValueError(msg)
 
 
@@ -157,22 +159,39 @@ class Network(nn.Module):
         self.pool = nn.AvgPool1d(spec.pooled_frames, 1, spec.pooled_frames // 2, count_include_pad=False)
         self.embed = nn.Linear(EXPANSION * width, spec.embedding)
         self.dropout = nn.Dropout(spec.dropout)
-        self.head = nn.Linear(spec.embedding, len(LABELS))
-        self.teacher_head = nn.Linear(spec.embedding, spec.teacher_labels) if spec.teacher_labels else None
+        self.beside = nn.Linear(spec.embedding, spec.beside) if spec.beside else None
+        read = spec.embedding + spec.beside
+        self.head = nn.Linear(read, len(LABELS))
+        self.teacher_head = nn.Linear(read, spec.teacher_labels) if spec.teacher_labels else None
 
     def forward(self, log_mel: Tensor) -> Logits:
         """See the class."""
         x = self.features(log_mel.unsqueeze(1)).mean(2)  # [batch, width, frames / 16]
-        x = self.dropout(nn.functional.hardswish(self.embed(self.pool(x).transpose(1, 2))))  # [batch, frames / 16, embedding]
-        frames = self.head(x)
-        teacher = self._pool(self.teacher_head(x)) if self.teacher_head is not None else frames.new_zeros(frames.shape[0], 0)
-        return Logits(self._pool(frames), frames, teacher)
+        pooled = self.pool(x)
+        if not self.spec.sharpness:
+            pooled = torch.cat([pooled, x.mean(2, keepdim=True)], 2)  # the whole, as a last frame
+        x = self.dropout(self.embedded(pooled))  # [batch, frames / 16 (+ 1), embedding]
+        if self.beside is not None:
+            x = torch.cat([x, nn.functional.hardswish(self.beside(x))], 2)
+        clip, frames = self._pool(self.head(x))
+        teacher = self._pool(self.teacher_head(x))[0] if self.teacher_head is not None else clip.new_zeros(clip.shape[0], 0)
+        return Logits(clip, frames, teacher)
 
-    def _pool(self, frames: Tensor) -> Tensor:
-        """Smooth maximum over time, log-mean-exp of sharpened logits: a short scream in a long clip still counts."""
+    def embedded(self, means: Tensor) -> Tensor:
+        """The embedding `[batch, means, embedding]` of means over time of the last features, `[batch, width, means]`."""
+        return nn.functional.hardswish(self.embed(means.transpose(1, 2)))
+
+    def _pool(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """A clip's logits `[batch, labels]`, and those of its frames.
+
+        Smooth maximum over time, log-mean-exp of sharpened logits: a short scream in a long clip still counts. Without sharpness the
+        clip's own are the last.
+        """
         sharp = self.spec.sharpness
+        if not sharp:
+            return frames[:, -1], frames[:, :-1]
         count = torch.tensor(0.0, device=frames.device) + frames.shape[1]  # a tensor, so that the exported graph takes any length
-        return (torch.logsumexp(sharp * frames, dim=1) - torch.log(count)) / sharp
+        return (torch.logsumexp(sharp * frames, dim=1) - torch.log(count)) / sharp, frames
 
 
 class Tagger(nn.Module):

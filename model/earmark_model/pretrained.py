@@ -153,18 +153,20 @@ def _renamed(name: str) -> str:
 
 @torch.no_grad()
 def _begin_heads(network: Network, weight: Tensor, bias: Tensor, teacher_labels: Sequence[str]) -> None:
+    own = slice(weight.shape[1])  # what reads the units beside the embedding begins at zero
     network.head.weight.zero_()
     network.head.bias.zero_()
     for label, names in MEANS.items():
         rows = [ROWS[name] for name in names]
-        network.head.weight[LABELS.index(label)] = weight[rows].mean(0)
+        network.head.weight[LABELS.index(label), own] = weight[rows].mean(0)
         network.head.bias[LABELS.index(label)] = bias[rows].mean()
     if network.teacher_head is None:
         return
     for position, name in enumerate(teacher_labels):
         row = ROWS.get(name.partition("/")[2])
         if row is not None:
-            network.teacher_head.weight[position] = weight[row]
+            network.teacher_head.weight[position] = 0
+            network.teacher_head.weight[position, own] = weight[row]
             network.teacher_head.bias[position] = bias[row]
 
 

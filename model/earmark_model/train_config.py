@@ -14,6 +14,17 @@ from earmark_model.selection import RULES
 SIZES: dict[str, dict[str, Any]] = {
     "standard": {},
     # most of its head begins at random, so it learns faster and is not drawn back to where it began
+    # the tagger stays as it is; only what is read from its embedding is learned, see earmark_model.heads
+    "frozen": {
+        "frozen": True,
+        "network": NetworkSpec(sharpness=0.0, beside=256),
+        "examples_per_epoch": 100_000,
+        "epochs": 6,
+        "batch_size": 256,
+        "learning_rate": 2e-3,
+        "keep_began": 0.0,
+        "teacher_share": 0.8,
+    },
     "small": {"network": NetworkSpec(blocks=10, embedding=64), "learning_rate": 1e-3, "keep_began": 0.0},
 }
 """What a size changes in a `TrainConfig`; the small bundle is at most 128 kB and 30 M multiply-adds per second of audio."""
@@ -41,6 +52,7 @@ class TrainConfig:
     rate warms up over `warmup` of the whole and then falls as a cosine. `ema_decay` is the moving average's memory per step.
     `batch_size` counts the examples of all processes together, so that a run does not depend on how many share it.
     `keep_began` and `teacher_share` draw the measured network back to what it began with, see `earmark_model.pretrained.blended`.
+    `frozen` learns the heads alone (`earmark_model.heads`), in `epochs` rounds over `examples_per_epoch` examples heard once.
     `best.pt` is chosen by the rule `select_by` (see `earmark_model.selection`), on the clips `select_on`: val or left-out.
     """
 
@@ -56,6 +68,7 @@ class TrainConfig:
     teacher_weight: float = 8.0
     keep_began: float = 0.5
     teacher_share: float = 0.65
+    frozen: bool = False
     precision: str = "float32"
     select_by: str = "balanced"
     select_on: str = "val"
@@ -75,6 +88,9 @@ class TrainConfig:
             raise ValueError(msg)
         if not (0 <= self.keep_began <= 1 and 0 <= self.teacher_share <= 1):
             msg = f"keep_began and teacher_share are shares in [0, 1], got {self.keep_began} and {self.teacher_share}"
+            raise ValueError(msg)
+        if self.frozen and (self.minutes is not None or not self.network.beside):
+            msg = "a frozen trunk needs units beside its embedding, and takes --epochs and --examples-per-epoch, not --minutes"
             raise ValueError(msg)
         if self.seed < 0:
             msg = f"seed must be 0 or more, got {self.seed}"

@@ -1,0 +1,110 @@
+"""Examples for a frozen trunk: drawn, heard once by the tagger and by YAMNet, and kept as numbers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Dataset, Subset
+
+from earmark_cli.progress import counted
+from earmark_cli.yamnet import PeerError, Yamnet
+from earmark_data.dataset import ClipDataset, Example, SamplingConfig
+from earmark_model.checkpoint import CheckpointError
+from earmark_model.heads import Heard
+from earmark_model.network import Tagger
+
+TAUGHT_BY = "yamnet/"
+FROZEN_SAMPLING = SamplingConfig(mix=0.55, snr_db=(-5.0, 25.0), room=0.35, noise=0.45, noise_snr_db=(-5.0, 40.0))
+"""Harder than usual, since nothing is done to the spectrogram afterwards."""
+PIECE = 4_000
+"""Examples in one file of `heard/`: what an interruption costs at most."""
+
+
+class Taught(Dataset[Example]):
+    """A `ClipDataset` whose `teacher` is what YAMNet says of the very sound that the network hears, mixed and in its room.
+
+    Raises:
+        ValueError: YAMNet has no such class.
+    """
+
+    def __init__(self, examples: ClipDataset, classes: list[str]) -> None:
+        known = Yamnet().labels
+        if unknown := sorted(set(classes) - set(known)):
+            msg = f"YAMNet knows no class {', '.join(unknown)}"
+            raise ValueError(msg)
+        self.examples, self.columns = examples, [known.index(name) for name in classes]
+        self._yamnet: Yamnet | None = None  # made in each worker: a session does not travel between processes
+
+    def __getitem__(self, index: int) -> Example:
+        """Example `index`, any non-negative number."""
+        if self._yamnet is None:
+            self._yamnet = Yamnet()
+        example = self.examples[index]
+        scores: NDArray[np.float32] = self._yamnet.run(example.audio).max(0)[self.columns]
+        return example._replace(teacher=scores)
+
+
+def hear(tagger: Tagger, examples: ClipDataset, count: int, taught: list[str], *, folder: Path, workers: int) -> Heard:
+    """The first `count` examples as the tagger hears them; each piece is kept in `folder`, so that an interrupted run goes on.
+
+    Raises:
+        CheckpointError: a kept piece is damaged, or of other classes.
+        PeerError: YAMNet is not installed.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        source = Taught(examples, taught)
+    except PeerError as error:
+        msg = f"a frozen trunk is taught by YAMNet, run live: {error}"
+        raise PeerError(msg) from error
+    pieces = []
+    with counted("hearing examples") as progress:
+        for first in range(0, count, PIECE):
+            path, size = folder / f"{first:07d}.npz", min(PIECE, count - first)
+            if not path.exists():
+                _keep(path, _piece(tagger, source, range(first, first + size), workers))
+            pieces.append(_read(path, size, len(taught)))
+            progress(first + size, count)
+    return Heard(*(torch.from_numpy(np.concatenate(parts)).float() for parts in zip(*pieces, strict=True)))
+
+
+def _piece(tagger: Tagger, source: Taught, numbers: range, workers: int) -> Heard:
+    parts = list(_batches(tagger, source, numbers, workers))
+    return Heard(*(torch.cat(each) for each in zip(*parts, strict=True)))
+
+
+def _batches(tagger: Tagger, source: Taught, numbers: range, workers: int) -> Iterator[Heard]:
+    loader: DataLoader[Example] = DataLoader(Subset(source, numbers), batch_size=8, num_workers=workers)
+    tagger.eval()
+    with torch.inference_mode():
+        for batch in loader:
+            features = tagger.network.features(tagger.frontend(batch.audio).unsqueeze(1)).mean((2, 3))
+            yield Heard(tagger.network.embedded(features[:, :, None])[:, 0], batch.target, batch.weight, batch.teacher)
+
+
+def _keep(path: Path, heard: Heard) -> None:
+    """Write a piece whole or not at all, in half precision: numbers from which no sound can be made."""
+    partial = path.with_suffix(".partial")
+    with partial.open("wb") as file:
+        np.savez(file, **{name: part.half().numpy() for name, part in heard._asdict().items()})
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def _read(path: Path, size: int, taught: int) -> list[NDArray[np.float16]]:
+    try:
+        with np.load(path) as held:
+            parts = [held[name] for name in Heard._fields]
+    except (OSError, ValueError, KeyError) as error:
+        msg = f"{path}: damaged ({type(error).__name__}); remove it, and --resume hears those examples again"
+        raise CheckpointError(msg) from error
+    if any(len(part) != size for part in parts) or parts[-1].shape[1] != taught:
+        msg = f"{path}: of another run; remove the folder it lies in, or choose another --out"
+        raise CheckpointError(msg)
+    return parts
