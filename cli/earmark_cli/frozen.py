@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -99,9 +100,9 @@ def _keep(path: Path, heard: Heard) -> None:
 
 def _read(path: Path, size: int, taught: int) -> list[NDArray[np.float16]]:
     try:
-        with np.load(path) as held:
+        with path.open("rb") as file, np.load(file) as held:
             parts = [held[name] for name in Heard._fields]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         msg = f"{path}: damaged ({type(error).__name__}); remove it, and --resume hears those examples again"
         raise CheckpointError(msg) from error
     if any(len(part) != size for part in parts) or parts[-1].shape[1] != taught:

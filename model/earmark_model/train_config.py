@@ -18,8 +18,8 @@ SIZES: dict[str, dict[str, Any]] = {
     "frozen": {
         "frozen": True,
         "network": NetworkSpec(sharpness=0.0, beside=256),
-        "examples_per_epoch": 100_000,
-        "epochs": 6,
+        "examples_per_epoch": 60_000,
+        "epochs": 8,
         "batch_size": 256,
         "learning_rate": 2e-3,
         "keep_began": 0.0,

@@ -37,8 +37,24 @@ def test_a_short_sound_in_a_long_clip_still_counts() -> None:
     network = Network(NetworkSpec())
     frames = torch.full((1, 125, 1), -6.0)
     frames[:, 60:72] = 4.0  # one second of ten
-    assert network._pool(frames).item() > 3.0
+    assert network._pool(frames)[0].item() > 3.0
     assert frames.mean().item() < -4.0
+
+
+def test_without_sharpness_a_clip_is_heard_as_the_mean_of_its_frames() -> None:
+    """A steady sound's frames are alike, so what is heard in the mean of them is what each of them says."""
+    torch.manual_seed(3)
+    network = Network(NetworkSpec(sharpness=0.0, beside=8, teacher_labels=5)).eval()
+    steady = torch.randn(1, 103, 1).expand(1, 103, 198 * 3)
+    with torch.inference_mode():
+        logits = network(steady)
+        means = network.features(steady.unsqueeze(1)).mean((2, 3))[:, :, None]
+        embedding = network.embedded(means)
+        beside = torch.nn.functional.hardswish(network.beside(embedding))
+        expected = network.head(torch.cat([embedding, beside], 2))[:, 0]
+    assert logits.frames.shape == (1, 38, len(LABELS))
+    assert logits.teacher.shape == (1, 5)
+    torch.testing.assert_close(logits.clip, expected)
 
 
 def test_clips_of_a_batch_do_not_hear_each_other(tagger: Tagger) -> None:
@@ -50,7 +66,16 @@ def test_clips_of_a_batch_do_not_hear_each_other(tagger: Tagger) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"blocks": 6}, {"blocks": 16}, {"pooled_frames": 4}, {"pooled_frames": 0}, {"dropout": 1.0}, {"sharpness": 0.0}, {"embedding": 0}],
+    [
+        {"blocks": 6},
+        {"blocks": 16},
+        {"pooled_frames": 4},
+        {"pooled_frames": 0},
+        {"dropout": 1.0},
+        {"sharpness": -1.0},
+        {"beside": -1},
+        {"embedding": 0},
+    ],
 )
 def test_an_impossible_size_is_refused(change: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(change))):

