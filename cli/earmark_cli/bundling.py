@@ -77,7 +77,10 @@ def _beginning(config: dict[str, Any]) -> str:
         return "Its training began with random weights."
     kept = "keeps a share of them"
     if config["train"].get("frozen"):
-        kept = "leaves them as they are: only\nwhat is read from them was learned, from our labels and from YAMNet, which heard the same sounds"
+        kept = (
+            "leaves them as they are: only\n"
+            "what is read from them was learned, from our labels and from YAMNet, which heard the same sounds"
+        )
     return (
         "Its training began with the weights of EfficientAT's mn04_as (MIT licence; Schmid et al., ICASSP 2023), which were\n"
         f"trained on AudioSet's labelled excerpts of public videos, and {kept}."
