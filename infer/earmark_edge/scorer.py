@@ -83,7 +83,6 @@ def _load(path: Path, spec: BundleSpec, threads: int) -> Any:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = _QUIET
-    options.enable_cpu_mem_arena = False  # windows are all alike, so the arena would only hold memory; it makes nothing faster here
     try:
         session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions share no parent but Exception
