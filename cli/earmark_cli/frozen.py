@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from zipfile import BadZipFile
@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from earmark_cli.progress import counted
 from earmark_cli.yamnet import PeerError, Yamnet
 from earmark_data.dataset import ClipDataset, Example, SamplingConfig
-from earmark_model.checkpoint import CheckpointError
+from earmark_model.checkpoint import CheckpointError, replace_file
 from earmark_model.heads import Heard
 from earmark_model.network import Tagger
 
@@ -90,12 +90,9 @@ def _batches(tagger: Tagger, source: Taught, numbers: range, workers: int) -> It
 
 def _keep(path: Path, heard: Heard) -> None:
     """Write a piece whole or not at all, in half precision: numbers from which no sound can be made."""
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
-        np.savez(file, **{name: part.half().numpy() for name, part in heard._asdict().items()})
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    image = io.BytesIO()
+    np.savez(image, **{name: part.half().numpy() for name, part in heard._asdict().items()})
+    replace_file(path, image.getbuffer())
 
 
 def _read(path: Path, size: int, taught: int) -> list[NDArray[np.float16]]:

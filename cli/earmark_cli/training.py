@@ -148,9 +148,14 @@ def _train_heads(prepared: Prepared, processes: Processes, names: Sequence[str])
     begin = partial(begin_with, path=inputs.begin_with, teacher_labels=names)
     trainer = Trainer(config, inputs.out, processes=processes, begin=begin, teacher_labels=names)
     taught = {row: name.removeprefix(TAUGHT_BY) for row, name in enumerate(names) if name.startswith(TAUGHT_BY)}
-    classes = list(taught.values())
-    count = config.examples_per_epoch
-    heard = hear(trainer.tagger, prepared.dataset, count, classes, folder=inputs.out / "heard", workers=inputs.workers)
+    heard = hear(
+        trainer.tagger,
+        prepared.dataset,
+        config.examples_per_epoch,
+        list(taught.values()),
+        folder=inputs.out / "heard",
+        workers=inputs.workers,
+    )
     return trainer.fit_heads(heard, list(taught), lambda tagger: validate(tagger, prepared.validation, prepared.pcm))
 
 
