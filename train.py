@@ -43,7 +43,7 @@ def main(
     teachers: Annotated[bool, typer.Option(help="Learn from the taggers' scores in CORPUS/teachers too.")] = True,
     size: Annotated[
         str,
-        typer.Option(help="standard; small: a bundle of at most 128 kB; frozen: the tagger stays as it is, YAMNet teaches new heads."),
+        typer.Option(help="standard; small: a bundle of at most 128 kB; taught: mn04 learns to hear in noise, YAMNet teaches new heads."),
     ] = "standard",
     begin_with: Annotated[
         str, typer.Option(help="Weights of EfficientAT's mn04_as to begin with; auto: CORPUS/teachers/mn04_as.pt if it is there; none.")

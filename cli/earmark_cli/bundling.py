@@ -76,10 +76,11 @@ def _beginning(config: dict[str, Any]) -> str:
     if not begun:
         return "Its training began with random weights."
     kept = "keeps a share of them"
-    if config["train"].get("frozen"):
+    if config["train"].get("heads"):
         kept = (
-            "leaves them as they are: only\n"
-            "what is read from them was learned, from our labels and from YAMNet, which heard the same sounds"
+            "asked of them to hear\n"
+            "in noise, rooms and other devices what they hear without. What is read from them was learned from our labels\n"
+            "and from YAMNet, which heard the same sounds clean"
         )
     return (
         "Its training began with the weights of EfficientAT's mn04_as (MIT licence; Schmid et al., ICASSP 2023), which were\n"

@@ -17,14 +17,15 @@ import numpy as np
 import torch
 from accelerate.data_loader import BatchSamplerShard
 from numpy.typing import NDArray
-from torch.utils.data import BatchSampler, DataLoader
+from torch.utils.data import BatchSampler, DataLoader, Dataset
 
 from earmark_cli.evaluation import figures_of
-from earmark_cli.frozen import FROZEN_SAMPLING, TAUGHT_BY, hear
 from earmark_cli.progress import counted
+from earmark_cli.taught import TAUGHT_BY, hear, taught_by_yamnet
 from earmark_data.audio import read_audio
 from earmark_data.augment import SpectrogramAugment
 from earmark_data.dataset import ClipDataset, SamplingConfig
+from earmark_data.degraded import CLEAN, Degraded
 from earmark_data.labels import MANIFEST_LABELS
 from earmark_data.manifest import Manifest, ManifestError, read_manifest
 from earmark_data.pcm import PcmStore
@@ -33,11 +34,13 @@ from earmark_edge.window import Windower
 from earmark_model.checkpoint import CONFIG, LAST, CheckpointError, describe_environment, read_config, write_config
 from earmark_model.contract import LABELS, SAMPLE_RATE_HZ, SENSITIVE, sha256_file
 from earmark_model.fit import Batch, Trainer
+from earmark_model.frontend import FrontendSpec
 from earmark_model.metrics import Figures, over_windows
 from earmark_model.network import Tagger
-from earmark_model.pretrained import TAGGER, begin_with
+from earmark_model.pretrained import MEANS, TAGGER, begin_with
 from earmark_model.processes import Processes
 from earmark_model.train_config import VALIDATED_ON, Progression, TrainConfig
+from earmark_model.trunk import Repeating
 
 MAX_CLIP_S = 30.0
 VAL, LEFT_OUT = VALIDATED_ON
@@ -99,7 +102,7 @@ def prepare(inputs: TrainingInputs, config: TrainConfig, processes: Processes, *
     _check_classes(training, validation)
     teachers = Teachers.read(whole.path.parent / "teachers", whole) if inputs.use_teachers else None
     network = dataclasses.replace(config.network, teacher_labels=len(teachers.labels) if teachers else 0)
-    config, sampling = dataclasses.replace(config, network=network), FROZEN_SAMPLING if config.frozen else SamplingConfig()
+    config, sampling = dataclasses.replace(config, network=network), CLEAN if config.heads else SamplingConfig()
     needed = dataclasses.replace(whole, rows=tuple({row.index: row for each in (training, *validation.values()) for row in each}.values()))
     described = {
         "train": asdict(config),
@@ -126,37 +129,55 @@ def prepare(inputs: TrainingInputs, config: TrainConfig, processes: Processes, *
 def train(prepared: Prepared, processes: Processes, *, resume: bool) -> Progression:
     """Run the training loop to its end."""
     config, inputs = prepared.config, prepared.inputs
-    frontend = config.frontend
-    floor = (math.log(frontend.log_floor) - frontend.mean) / frontend.std
-    augment = SpectrogramAugment(floor, math.log(10) / 10 / frontend.std)
     names = prepared.dataset.teachers.labels if prepared.dataset.teachers else ()
-    if config.frozen:
-        return _train_heads(prepared, processes, names)
+    if config.heads:
+        return _teach(prepared, processes, names, resume=resume)
     begin = partial(begin_with, path=inputs.begin_with, teacher_labels=names) if inputs.begin_with and not resume else None
-    trainer = Trainer(config, inputs.out, processes=processes, augment=augment, begin=begin, teacher_labels=names)
+    trainer = Trainer(config, inputs.out, processes=processes, augment=_on_spectrograms(config.frontend), begin=begin, teacher_labels=names)
     if resume:
         trainer.resume()
     return trainer.fit(_loader(prepared, processes), lambda tagger: validate(tagger, prepared.validation, prepared.pcm))
 
 
-def _train_heads(prepared: Prepared, processes: Processes, names: Sequence[str]) -> Progression:
-    """Learn the heads on the tagger as it is; what was heard before an interruption is not heard again."""
+def _teach(prepared: Prepared, processes: Processes, names: Sequence[str], *, resume: bool) -> Progression:
+    """Teach the tagger's trunk to hear degraded sound as it heard the clean, then learn heads on it.
+
+    What was heard before an interruption is not heard again.
+    """
     config, inputs = prepared.config, prepared.inputs
-    if inputs.begin_with is None or not names or processes.count > 1:
-        msg = "a frozen trunk needs the tagger's weights (--begin-with), the teachers' labels, and one process"
+    if inputs.begin_with is None or not names or processes.count > 1 or config.heads is None:
+        msg = "--size taught needs the tagger's weights (--begin-with), the teachers' labels, and one process"
         raise ManifestError(msg)
-    begin = partial(begin_with, path=inputs.begin_with, teacher_labels=names)
-    trainer = Trainer(config, inputs.out, processes=processes, begin=begin, teacher_labels=names)
+    began = Tagger(config.frontend, config.network)
+    torch.manual_seed(config.seed)
+    begin_with(began.network, inputs.begin_with, names)
     taught = {row: name.removeprefix(TAUGHT_BY) for row, name in enumerate(names) if name.startswith(TAUGHT_BY)}
-    heard = hear(
-        trainer.tagger,
-        prepared.dataset,
-        config.examples_per_epoch,
-        list(taught.values()),
-        folder=inputs.out / "heard",
-        workers=inputs.workers,
+    own = [row for row, name in enumerate(names) if name.removeprefix("mn04/") in {each for label in SENSITIVE for each in MEANS[label]}]
+    listen = partial(hear, workers=inputs.workers)
+    by_yamnet = taught_by_yamnet(prepared.dataset, list(taught.values()))
+    clean = listen(began, by_yamnet, config.heads.clean_examples, folder=inputs.out / "clean")
+    told = [part.numpy() for part in (clean.target, clean.weight, clean.teacher, clean.embedding)]
+    trainer = Trainer(
+        config,
+        inputs.out,
+        processes=processes,
+        augment=_on_spectrograms(config.frontend, mix_style=0.0, masks=False),
+        begin=lambda network: network.load_state_dict(began.network.state_dict()),
+        teacher_labels=names,
+        objective=Repeating(began.network, clean.embedding.std(0) + 0.05, own, list(taught)),
     )
-    return trainer.fit_heads(heard, list(taught), lambda tagger: validate(tagger, prepared.validation, prepared.pcm))
+    if resume and (inputs.out / LAST).exists():
+        trainer.resume()
+    measure = partial(validate, validation=prepared.validation, pcm=prepared.pcm)
+    trainer.fit(_loader(prepared, processes, Degraded(prepared.dataset, told, seed=config.seed)), measure)
+    averaged = cast("Tagger", trainer.averaged.module)
+    again = Degraded(prepared.dataset, told, seed=config.seed + 1)
+    return trainer.fit_heads(listen(averaged, again, config.heads.examples, folder=inputs.out / "degraded"), list(taught), measure)
+
+
+def _on_spectrograms(frontend: FrontendSpec, **chances: Any) -> SpectrogramAugment:
+    floor = (math.log(frontend.log_floor) - frontend.mean) / frontend.std
+    return SpectrogramAugment(floor, math.log(10) / 10 / frontend.std, **chances)
 
 
 def validate(tagger: Tagger, validation: dict[str, Manifest], pcm: PcmStore) -> dict[str, Figures]:
@@ -221,9 +242,9 @@ def clip_logits(tagger: Tagger, manifest: Manifest, pcm: PcmStore, hop_samples: 
     return logits
 
 
-def _loader(prepared: Prepared, processes: Processes) -> Callable[[int], Iterable[Batch]]:
+def _loader(prepared: Prepared, processes: Processes, examples: Dataset[Any] | None = None) -> Callable[[int], Iterable[Batch]]:
     """One epoch's batches for this process: its own share of each whole batch, other examples than the other processes have."""
-    config = prepared.config
+    config, dataset = prepared.config, prepared.dataset if examples is None else examples
     size = min(config.batch_size, config.examples_per_epoch // processes.count * processes.count)
 
     def epoch(number: int) -> Iterator[Batch]:
@@ -231,7 +252,7 @@ def _loader(prepared: Prepared, processes: Processes) -> Callable[[int], Iterabl
         whole = BatchSampler(range(first, first + config.examples_per_epoch), size, drop_last=True)
         mine = BatchSamplerShard(whole, processes.count, processes.index, split_batches=True)
         pinned = processes.device.type == "cuda"
-        loader = DataLoader(prepared.dataset, batch_sampler=mine, num_workers=prepared.inputs.workers, pin_memory=pinned)
+        loader = DataLoader(dataset, batch_sampler=mine, num_workers=prepared.inputs.workers, pin_memory=pinned)
         return cast("Iterator[Batch]", iter(loader))
 
     return epoch

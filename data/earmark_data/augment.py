@@ -76,11 +76,14 @@ class SpectrogramAugment(nn.Module):
     normalization" and Schmid et al., Freq-MixStyle (DCASE 2022).
     """
 
-    def __init__(self, floor: float, decibel: float, *, response_db: float = 8.0, low_pass: float = 0.2, mix_style: float = 0.3) -> None:
+    def __init__(
+        self, floor: float, decibel: float, *, response_db: float = 8.0, low_pass: float = 0.2, mix_style: float = 0.3, masks: bool = True
+    ) -> None:
         super().__init__()
         self.floor, self.decibel = floor, decibel
         self.response_db, self.low_pass, self.mix_style = response_db, low_pass, mix_style
-        self.masks = nn.Sequential(FrequencyMasking(8, iid_masks=True), TimeMasking(25, iid_masks=True), TimeMasking(25, iid_masks=True))
+        drawn = (FrequencyMasking(8, iid_masks=True), TimeMasking(25, iid_masks=True), TimeMasking(25, iid_masks=True))
+        self.masks = nn.Sequential(*(drawn if masks else ()))
 
     def forward(self, log_mel: Tensor) -> Tensor:
         """See the class."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -43,6 +43,10 @@ class Batch(Protocol):
     target: Tensor
     weight: Tensor
     teacher: Tensor
+
+
+Objective = Callable[[Network, Tensor, Any], Tensor]
+"""The loss of the network on log-mel `[batch, mels, frames]` of one of the loader's batches."""
 
 
 @dataclass(slots=True)
@@ -99,6 +103,7 @@ class Trainer:
         augment: nn.Module | None = None,
         begin: Callable[[Network], object] | None = None,
         teacher_labels: Sequence[str] = (),
+        objective: Objective | None = None,
     ) -> None:
         if config.batch_size % processes.count or config.examples_per_epoch < processes.count:
             msg = f"{processes.count} processes need a batch_size that is a multiple of that, and an example each; got {config.batch_size}"
@@ -114,7 +119,7 @@ class Trainer:
         self.tagger.to(self.device)
         self.tagger.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch types only the other overloads
         self.averaged = AveragedModel(self.tagger, multi_avg_fn=_moving_average(config.ema_decay), use_buffers=True)
-        self.augment = augment
+        self.augment, self.objective = augment, objective
         self.optimizer = torch.optim.AdamW(self.tagger.parameters(), config.learning_rate, weight_decay=config.weight_decay)
         self.network = processes.prepare(self.tagger.network)  # the one to call: it casts, and averages gradients over processes
         self.progression = Progression()
@@ -172,21 +177,23 @@ class Trainer:
         return self.progression
 
     def fit_heads(self, heard: Heard, taught: list[int], validate: Callable[[Tagger], Mapping[str, Figures]]) -> Progression:
-        """Learn the heads alone, from examples that the frozen trunk has heard; see `earmark_model.heads`.
+        """Learn the heads alone, from examples that the averaged trunk has heard; see `earmark_model.heads`. They are then the best.
 
         Raises:
             ValueError: see `learn_heads`.
             CheckpointError: the checkpoint could not be written.
         """
-        pace = Pace()
-        for loss in learn_heads(self.tagger.network, heard, taught, self.config):
+        assert self.config.heads is not None
+        pace, tagger = Pace(), self.averaged.module
+        assert isinstance(tagger, Tagger)
+        for loss in learn_heads(tagger.network, heard, taught, self.config.heads):
             pace.count(len(heard.embedding), loss)
-        self.averaged.module.load_state_dict(self.tagger.state_dict())
-        self.progression.seconds, self.progression.epoch = pace.seconds, self.config.epochs - 1
+        self.tagger.load_state_dict(tagger.state_dict())
+        self.progression.seconds, self.progression.best = self.progression.seconds + pace.seconds, -1.0
         return self._end_epoch(pace, validate, Curves(self.run))
 
     def _epoch(self, batches: Iterable[Batch], show: Callable[..., None]) -> Pace:
-        self.tagger.train()
+        self.tagger.train(self.objective is None)
         steps = math.ceil(self.config.examples_per_epoch / self.config.batch_size)
         pace, before = Pace(), self.progression.seconds
         for step, batch in enumerate(pace.awaited(batches), 1):
@@ -205,17 +212,13 @@ class Trainer:
         return pace
 
     def _step(self, batch: Batch) -> float:
-        parts = (batch.audio, batch.target, batch.weight, batch.teacher)
-        audio, target, weight, teacher = (part.to(self.device, non_blocking=True) for part in parts)
+        audio = batch.audio.to(self.device, non_blocking=True)
         with torch.no_grad(), self.device:  # what augmentation draws is made where the audio is
             piece = _CACHED_CLIPS if self.device.type == "cpu" else len(audio)
             log_mel = torch.cat([self.tagger.frontend(audio[first : first + piece]) for first in range(0, len(audio), piece)])
             if self.augment is not None:
                 log_mel = self.augment(log_mel)
-        logits = self.network(log_mel)
-        loss = (binary_cross_entropy_with_logits(logits.clip.float(), target, reduction="none") * weight).mean()
-        if teacher.shape[1]:
-            loss = loss + self.config.teacher_weight * binary_cross_entropy_with_logits(logits.teacher.float(), teacher)
+        loss = self._by_label(log_mel, batch) if self.objective is None else self.objective(self.tagger.network, log_mel, batch)
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward([loss])
         nn.utils.clip_grad_norm_(self.tagger.parameters(), 5.0)
@@ -223,6 +226,14 @@ class Trainer:
         self.processes.average(self.tagger.buffers())
         self.averaged.update_parameters(self.tagger)
         return float(loss.detach())
+
+    def _by_label(self, log_mel: Tensor, batch: Batch) -> Tensor:
+        target, weight, teacher = (part.to(self.device, non_blocking=True) for part in (batch.target, batch.weight, batch.teacher))
+        logits = self.network(log_mel)
+        loss: Tensor = (binary_cross_entropy_with_logits(logits.clip.float(), target, reduction="none") * weight).mean()
+        if teacher.shape[1]:
+            loss = loss + self.config.teacher_weight * binary_cross_entropy_with_logits(logits.teacher.float(), teacher)
+        return loss
 
     def _vary(self) -> None:
         """Give every process but the main one chances of its own, so that dropout and augmentation differ between their shares."""

@@ -14,11 +14,14 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from earmark_model.network import Network
-from earmark_model.train_config import TrainConfig
+from earmark_model.train_config import HeadsConfig, share_of_rate
+
+WARMUP = 0.03
+"""Share of the steps in which the learning rate rises."""
 
 
 class Heard(NamedTuple):
-    """Examples as the frozen network hears them.
+    """Examples as a network hears them whose trunk stays as it is.
 
     `embedding` `[examples, embedding]`, of the mean over the example; `target` and `weight` `[examples, labels]`; `teacher`
     `[examples, taught]`, in [0, 1]: what a tagger said of the very same sound.
@@ -50,8 +53,8 @@ class _Readers(nn.Module):
         return self.labels(x), self.taught(x)
 
 
-def learn_heads(network: Network, heard: Heard, taught: list[int], config: TrainConfig) -> list[float]:
-    """Learn `network`'s label head, hidden layer and the rows `taught` of its teacher head, in place; the mean loss of each epoch.
+def learn_heads(network: Network, heard: Heard, taught: list[int], config: HeadsConfig) -> list[float]:
+    """Learn `network`'s label head, hidden layer and the rows `taught` of its teacher head, in place; the mean loss of each round.
 
     The other rows of the teacher head stay the tagger's own classes.
 
@@ -65,11 +68,11 @@ def learn_heads(network: Network, heard: Heard, taught: list[int], config: Train
     optimizer = torch.optim.AdamW(readers.parameters(), config.learning_rate, weight_decay=config.weight_decay)
     steps = len(heard.embedding) // config.batch_size
     losses = []
-    for epoch in range(config.epochs):
+    for epoch in range(config.rounds):
         order, total = torch.randperm(len(heard.embedding)), 0.0
         for step in range(steps):
             for group in optimizer.param_groups:
-                group["lr"] = config.learning_rate_at((epoch + step / steps) / config.epochs)
+                group["lr"] = config.learning_rate * share_of_rate((epoch + step / steps) / config.rounds, WARMUP) + 1e-6
             chosen = Heard(*(part[order[step * config.batch_size : (step + 1) * config.batch_size]] for part in heard))
             labels, teacher = readers(chosen.embedding)
             by_label = binary_cross_entropy_with_logits(labels, chosen.target, reduction="none") * chosen.weight
@@ -80,7 +83,7 @@ def learn_heads(network: Network, heard: Heard, taught: list[int], config: Train
             total += float(loss.detach())
         losses.append(total / steps)
         if not math.isfinite(losses[-1]):
-            msg = f"the loss is {losses[-1]} after {epoch + 1} epochs; lower the learning rate"
+            msg = f"the loss is {losses[-1]} after {epoch + 1} rounds; lower the learning rate"
             raise ValueError(msg)
     _install(readers, network, taught)
     return losses

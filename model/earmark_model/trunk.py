@@ -1,0 +1,66 @@
+"""Teaching a tagger's trunk to hear through noise, rooms and devices: it repeats what it said itself of the clean sound.
+
+No label is asked, so it cannot learn a corpus's recorders by heart, which training on labels does (docs/experiments.md). A second
+tagger's scores of the clean sound are learned beside, through the same embedding.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss
+
+from earmark_model.network import Network
+
+
+class Repeated(Protocol):
+    """A batch: `clean`, the embedding of the clean sounds, `[batch, embedding]`; `teacher` `[batch, taught]`, a tagger's scores of them."""
+
+    clean: Tensor
+    teacher: Tensor
+
+
+class Repeating:
+    """The loss of a network that hears degraded sounds: how far it is from the clean ones.
+
+    `own` are the rows of the teacher head whose logits matter most, those of the sensitive classes; `taught` the rows that learn the
+    second tagger's scores. `deviation` of each number of the embedding over clean sounds, `[embedding]`, brings them to one scale.
+    """
+
+    EMBEDDING, OWN, TAUGHT = 0.3, 0.05, 10.0
+    """What the three parts count; each is then of the order of 0.1 in the middle of training."""
+
+    def __init__(self, began: Network, deviation: Tensor, own: Sequence[int], taught: Sequence[int]) -> None:
+        if began.teacher_head is None or began.beside is None or not own or not taught:
+            msg = "need a network with a teacher head and units beside its embedding, and rows of both kinds"
+            raise ValueError(msg)
+        self.head = copy.deepcopy(began.teacher_head).requires_grad_(requires_grad=False)
+        self.deviation, self.own, self.taught = deviation, list(own), list(taught)
+
+    def __call__(self, network: Network, log_mel: Tensor, batch: Repeated) -> Tensor:
+        """The loss of `network` on log-mel `[batch, mels, frames]`."""
+        assert network.teacher_head is not None
+        device = log_mel.device
+        clean, teacher = batch.clean.to(device), batch.teacher.to(device)
+        embedding = network.embedded(network.features(log_mel.unsqueeze(1)).mean((2, 3))[:, :, None])[:, 0]
+        said = network.teacher_head(_read(network, embedding))
+        with torch.no_grad():
+            before = self.head(_without(clean, self.head))
+        far = mse_loss(embedding / self.deviation.to(device), clean / self.deviation.to(device))
+        own = mse_loss(said[:, self.own], before[:, self.own])
+        taught = binary_cross_entropy_with_logits(said[:, self.taught], teacher)
+        return self.EMBEDDING * far + self.OWN * own + self.TAUGHT * taught
+
+
+def _read(network: Network, embedding: Tensor) -> Tensor:
+    assert network.beside is not None
+    return torch.cat([embedding, nn.functional.hardswish(network.beside(embedding))], 1)
+
+
+def _without(embedding: Tensor, head: nn.Linear) -> Tensor:
+    """What a head reads that has not learned to read the units beside the embedding yet: they count nothing there."""
+    return nn.functional.pad(embedding, (0, head.in_features - embedding.shape[1]))
