@@ -48,6 +48,9 @@ def main(
     begin_with: Annotated[
         str, typer.Option(help="Weights of EfficientAT's mn04_as to begin with; auto: CORPUS/teachers/mn04_as.pt if it is there; none.")
     ] = "auto",
+    taught_by: Annotated[
+        Path | None, typer.Option(help="Follow the network of this finished run of --size taught, which hears every sound clean.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in OUT.")] = False,
     examples_per_epoch: Annotated[int | None, typer.Option(min=1, help="24,000, or what --size says.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Examples in a step, over all processes (48).")] = None,
@@ -70,7 +73,15 @@ def main(
             **{**sized(size), **asked, "seed": seed, "precision": precision, "select_by": select_by, "select_on": select_on}
         )
         inputs = TrainingInputs(
-            corpus, out, tuple(licence or ()), tuple(leave_out or ()), teachers, workers, validate_on, beginning(begin_with, corpus)
+            corpus,
+            out,
+            tuple(licence or ()),
+            tuple(leave_out or ()),
+            teachers,
+            workers,
+            validate_on,
+            beginning(begin_with, corpus),
+            taught_by,
         )
         processes = Processes(device, precision)
         progression = train(processes.main_first(lambda: prepare(inputs, config, processes, resume=resume)), processes, resume=resume)

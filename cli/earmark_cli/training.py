@@ -31,18 +31,20 @@ from earmark_data.manifest import Manifest, ManifestError, read_manifest
 from earmark_data.pcm import PcmStore
 from earmark_data.teachers import Teachers
 from earmark_edge.window import Windower
-from earmark_model.checkpoint import CONFIG, LAST, CheckpointError, describe_environment, read_config, write_config
+from earmark_model.checkpoint import BEST, CONFIG, LAST, CheckpointError, describe_environment, read_config, write_config
 from earmark_model.contract import LABELS, SAMPLE_RATE_HZ, SENSITIVE, sha256_file
-from earmark_model.fit import Batch, Trainer
+from earmark_model.fit import Batch, Trainer, load_tagger
 from earmark_model.frontend import FrontendSpec
 from earmark_model.metrics import Figures, over_windows
 from earmark_model.network import Tagger
 from earmark_model.pretrained import MEANS, TAGGER, begin_with
 from earmark_model.processes import Processes
 from earmark_model.train_config import VALIDATED_ON, Progression, TrainConfig
-from earmark_model.trunk import Repeating
+from earmark_model.trunk import Following, Repeating, says
 
 MAX_CLIP_S = 30.0
+FOLLOWED = 40_000
+"""So many sounds a network hears clean that another follows; each comes back degraded in other ways."""
 VAL, LEFT_OUT = VALIDATED_ON
 logger = logging.getLogger(__name__)
 
@@ -59,6 +61,7 @@ class TrainingInputs:
     workers: int = 1
     validate_on: str = VAL
     begin_with: Path | None = None
+    taught_by: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +104,8 @@ def prepare(inputs: TrainingInputs, config: TrainConfig, processes: Processes, *
     training, validation = chosen.select(splits=["train"]), _validation(whole, chosen, inputs, config)
     _check_classes(training, validation)
     teachers = Teachers.read(whole.path.parent / "teachers", whole) if inputs.use_teachers else None
-    network = dataclasses.replace(config.network, teacher_labels=len(teachers.labels) if teachers else 0)
-    config, sampling = dataclasses.replace(config, network=network), CLEAN if config.heads else SamplingConfig()
+    network = dataclasses.replace(config.network, teacher_labels=len(teachers.labels) if teachers and not inputs.taught_by else 0)
+    config, sampling = dataclasses.replace(config, network=network), CLEAN if config.heads or inputs.taught_by else SamplingConfig()
     needed = dataclasses.replace(whole, rows=tuple({row.index: row for each in (training, *validation.values()) for row in each}.values()))
     described = {
         "train": asdict(config),
@@ -114,6 +117,7 @@ def prepare(inputs: TrainingInputs, config: TrainConfig, processes: Processes, *
         "clips_sha256": _fingerprint(needed),
         "validated_on": list(validation),
         "teachers": bool(teachers),
+        "taught_by": None if inputs.taught_by is None else {"name": inputs.taught_by.name, "sha256": sha256_file(inputs.taught_by / BEST)},
         "begin_with": None if inputs.begin_with is None else {"name": inputs.begin_with.name, "sha256": sha256_file(inputs.begin_with)},
         "processes": processes.count,
     }
@@ -132,11 +136,23 @@ def train(prepared: Prepared, processes: Processes, *, resume: bool) -> Progress
     names = prepared.dataset.teachers.labels if prepared.dataset.teachers else ()
     if config.heads:
         return _teach(prepared, processes, names, resume=resume)
+    batches: Callable[[int], Iterable[Batch]] = _loader(prepared, processes)
+    objective: Following | None = None
+    if inputs.taught_by:
+        batches, objective, names = _loader(prepared, processes, _followed(prepared, inputs.taught_by)), Following(), ()
     begin = partial(begin_with, path=inputs.begin_with, teacher_labels=names) if inputs.begin_with and not resume else None
-    trainer = Trainer(config, inputs.out, processes=processes, augment=_on_spectrograms(config.frontend), begin=begin, teacher_labels=names)
+    trainer = Trainer(
+        config,
+        inputs.out,
+        processes=processes,
+        augment=_on_spectrograms(config.frontend),
+        begin=begin,
+        teacher_labels=names,
+        objective=objective,
+    )
     if resume:
         trainer.resume()
-    return trainer.fit(_loader(prepared, processes), lambda tagger: validate(tagger, prepared.validation, prepared.pcm))
+    return trainer.fit(batches, lambda tagger: validate(tagger, prepared.validation, prepared.pcm))
 
 
 def _teach(prepared: Prepared, processes: Processes, names: Sequence[str], *, resume: bool) -> Progression:
@@ -173,6 +189,15 @@ def _teach(prepared: Prepared, processes: Processes, names: Sequence[str], *, re
     averaged = cast("Tagger", trainer.averaged.module)
     again = Degraded(prepared.dataset, told, seed=config.seed + 1)
     return trainer.fit_heads(listen(averaged, again, config.heads.examples, folder=inputs.out / "degraded"), list(taught), measure)
+
+
+def _followed(prepared: Prepared, run: Path) -> Degraded:
+    """Degraded examples with what the network of `run` says of each while it is clean."""
+    tagger = load_tagger(run)
+    clean = hear(tagger, prepared.dataset, FOLLOWED, folder=prepared.inputs.out / "clean", workers=prepared.inputs.workers)
+    said = says(tagger.network, clean.embedding)
+    told = [part.numpy() for part in (clean.target, clean.weight, said, clean.embedding)]
+    return Degraded(prepared.dataset, told, seed=prepared.config.seed)
 
 
 def _on_spectrograms(frontend: FrontendSpec, **chances: Any) -> SpectrogramAugment:
@@ -285,4 +310,7 @@ def _claim_run(out: Path, described: dict[str, object], *, resume: bool) -> None
 def _fixed(described: dict[str, Any]) -> dict[str, Any]:
     """What may not change when a run is resumed: everything but how long it goes on, and where the corpus lies."""
     train = {f"train.{name}": value for name, value in described["train"].items() if name not in {"minutes", "epochs"}}
-    return {**train, **{name: described[name] for name in ("sampling", "leave_out", "licence_tiers", "validated_on", "teachers")}}
+    return {
+        **train,
+        **{name: described.get(name) for name in ("sampling", "leave_out", "licence_tiers", "validated_on", "teachers", "taught_by")},
+    }

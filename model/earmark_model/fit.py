@@ -45,8 +45,17 @@ class Batch(Protocol):
     teacher: Tensor
 
 
-Objective = Callable[[Network, Tensor, Any], Tensor]
-"""The loss of the network on log-mel `[batch, mels, frames]` of one of the loader's batches."""
+class Objective(Protocol):
+    """The loss of the network on log-mel `[batch, mels, frames]` of one of the loader's batches.
+
+    `still`: without batch norms that learn, and without dropout.
+    """
+
+    still: bool
+
+    def __call__(self, network: Network, log_mel: Tensor, batch: Any) -> Tensor:
+        """See the class."""
+        ...
 
 
 @dataclass(slots=True)
@@ -193,7 +202,7 @@ class Trainer:
         return self._end_epoch(pace, validate, Curves(self.run))
 
     def _epoch(self, batches: Iterable[Batch], show: Callable[..., None]) -> Pace:
-        self.tagger.train(self.objective is None)
+        self.tagger.train(self.objective is None or not self.objective.still)
         steps = math.ceil(self.config.examples_per_epoch / self.config.batch_size)
         pace, before = Pace(), self.progression.seconds
         for step, batch in enumerate(pace.awaited(batches), 1):

@@ -31,6 +31,8 @@ class Repeating:
     second tagger's scores. `deviation` of each number of the embedding over clean sounds, `[embedding]`, brings them to one scale.
     """
 
+    still = True
+    """Batch norms and dropout stay as they are: the statistics are AudioSet's."""
     EMBEDDING, OWN, TAUGHT = 0.3, 0.05, 10.0
     """What the three parts count; each is then of the order of 0.1 in the middle of training."""
 
@@ -54,6 +56,41 @@ class Repeating:
         own = mse_loss(said[:, self.own], before[:, self.own])
         taught = binary_cross_entropy_with_logits(said[:, self.taught], teacher)
         return self.EMBEDDING * far + self.OWN * own + self.TAUGHT * taught
+
+
+class Labelled(Repeated, Protocol):
+    """A batch with labels too: `target`, `weight` and `teacher` `[batch, labels]`, the last what a network said of the clean sounds."""
+
+    target: Tensor
+    weight: Tensor
+
+
+class Following:
+    """The loss of a small network that hears degraded sounds and follows a large one, which heard them clean; and our labels beside."""
+
+    LABELS = 0.25
+    """What the labels count, beside what the large network says."""
+    still = False
+
+    def __call__(self, network: Network, log_mel: Tensor, batch: Labelled) -> Tensor:
+        """The loss of `network` on log-mel `[batch, mels, frames]`."""
+        target, weight, teacher = (part.to(log_mel.device) for part in (batch.target, batch.weight, batch.teacher))
+        logits = network(log_mel).clip
+        by_label = (binary_cross_entropy_with_logits(logits, target, reduction="none") * weight).mean()
+        return binary_cross_entropy_with_logits(logits, teacher) + self.LABELS * by_label
+
+
+def says(network: Network, embedding: Tensor) -> Tensor:
+    """Scores `[batch, labels]` in [0, 1] of sounds whose mean has that embedding, `[batch, embedding]`.
+
+    Raises:
+        ValueError: the network does not score a clip by its mean (`sharpness` is not 0).
+    """
+    if network.spec.sharpness:
+        msg = "only a network of sharpness 0, as --size taught trains them, can be followed"
+        raise ValueError(msg)
+    with torch.inference_mode():
+        return torch.sigmoid(network.head(embedding if network.beside is None else _read(network, embedding)))
 
 
 def _read(network: Network, embedding: Tensor) -> Tensor:
