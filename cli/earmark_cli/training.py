@@ -185,10 +185,12 @@ def _teach(prepared: Prepared, processes: Processes, names: Sequence[str], *, re
     if resume and (inputs.out / LAST).exists():
         trainer.resume()
     measure = partial(validate, validation=prepared.validation, pcm=prepared.pcm)
+    if trainer.progression.heads:
+        return trainer.progression
     trainer.fit(_loader(prepared, processes, Degraded(prepared.dataset, told, seed=config.seed)), measure)
-    averaged = cast("Tagger", trainer.averaged.module)
     again = Degraded(prepared.dataset, told, seed=config.seed + 1)
-    return trainer.fit_heads(listen(averaged, again, config.heads.examples, folder=inputs.out / "degraded"), list(taught), measure)
+    heard = listen(trainer.draw_back(), again, config.heads.examples, folder=inputs.out / "degraded")
+    return trainer.fit_heads(heard, list(taught), measure)
 
 
 def _followed(prepared: Prepared, run: Path) -> Degraded:

@@ -26,7 +26,7 @@ from earmark_model.frontend import FrontendSpec
 from earmark_model.heads import Heard, learn_heads
 from earmark_model.metrics import Figures
 from earmark_model.network import Network, NetworkSpec, Tagger
-from earmark_model.pretrained import blended
+from earmark_model.pretrained import blended, drawn_back
 from earmark_model.processes import Interrupts, Processes
 from earmark_model.selection import selection
 from earmark_model.train_config import VALIDATED_ON, Progression, TrainConfig
@@ -185,6 +185,20 @@ class Trainer:
                 raise KeyboardInterrupt from error
         return self.progression
 
+    def draw_back(self) -> Tagger:
+        """The averaged network, its trunk drawn back to where it began by the share that `HeadsConfig` keeps.
+
+        Its teacher head is the tagger's own: what rows of it learned to read beside the embedding is learned anew.
+        """
+        assert self.config.heads is not None
+        assert self.began is not None
+        tagger = self.averaged.module
+        assert isinstance(tagger, Tagger)
+        network = drawn_back(tagger.network, self.began, self.config.heads.keep)
+        network.load_state_dict({name: value for name, value in self.began.items() if name.startswith("teacher_head")}, strict=False)
+        tagger.network = network
+        return tagger
+
     def fit_heads(self, heard: Heard, taught: list[int], validate: Callable[[Tagger], Mapping[str, Figures]]) -> Progression:
         """Learn the heads alone, from examples that the averaged trunk has heard; see `earmark_model.heads`. They are then the best.
 
@@ -198,7 +212,7 @@ class Trainer:
         for loss in learn_heads(tagger.network, heard, taught, self.config.heads):
             pace.count(len(heard.embedding), loss)
         self.tagger.load_state_dict(tagger.state_dict())
-        self.progression.seconds, self.progression.best = self.progression.seconds + pace.seconds, -1.0
+        self.progression.seconds, self.progression.best, self.progression.heads = self.progression.seconds + pace.seconds, -1.0, True
         return self._end_epoch(pace, validate, Curves(self.run))
 
     def _epoch(self, batches: Iterable[Batch], show: Callable[..., None]) -> Pace:

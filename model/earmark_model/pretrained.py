@@ -170,6 +170,16 @@ def _begin_heads(network: Network, weight: Tensor, bias: Tensor, teacher_labels:
             network.teacher_head.bias[position] = bias[row]
 
 
+def drawn_back(network: Network, began: Mapping[str, Tensor], keep: float) -> Network:
+    """A copy of the network in which `keep` of every weight is what it was in the beginning."""
+    settled = copy.deepcopy(network)
+    trained = settled.state_dict()
+    floating = {name: value for name, value in trained.items() if value.is_floating_point()}
+    mixed = {name: torch.lerp(value, began[name].to(value.device), keep) for name, value in floating.items()}
+    settled.load_state_dict({**trained, **mixed})
+    return settled
+
+
 def blended(
     network: Network, began: Mapping[str, Tensor] | None, teacher_labels: Sequence[str], *, keep: float, teacher_share: float
 ) -> Network:
@@ -179,12 +189,7 @@ def blended(
     what AudioSet taught of rooms and voices that the corpus lacks is kept. `teacher_share` of the sensitive labels' logits is
     the mean of what the teacher head says of the same sounds; both heads are linear in one embedding, so this costs nothing.
     """
-    settled = copy.deepcopy(network)
-    if began is not None:
-        trained = settled.state_dict()
-        floating = {name: value for name, value in trained.items() if value.is_floating_point()}
-        mixed = {name: torch.lerp(value, began[name].to(value.device), keep) for name, value in floating.items()}
-        settled.load_state_dict({**trained, **mixed})
+    settled = copy.deepcopy(network) if began is None else drawn_back(network, began, keep)
     if settled.teacher_head is not None:
         names = [name.partition("/")[2] for name in teacher_labels]
         with torch.no_grad():

@@ -17,9 +17,11 @@ class HeadsConfig:
     """How heads are learned on a trunk that stays as it is, see `earmark_model.heads`.
 
     `rounds` over `examples` that the trunk has heard once; what another tagger says counts `teacher_weight` times what the labels say.
-    The examples are of `clean_examples` sounds, each degraded in several ways.
+    The examples are of `clean_examples` sounds, each degraded in several ways. `keep` of every weight of the trunk is what it was before
+    it was taught (Wortsman et al., 2022): it then hears a little less in noise, and more of what it was never taught with.
     """
 
+    keep: float = 0.35
     clean_examples: int = 48_000
     examples: int = 60_000
     rounds: int = 8
@@ -33,6 +35,9 @@ class HeadsConfig:
             if getattr(self, name) <= 0:
                 msg = f"{name} must be positive, got {getattr(self, name)}"
                 raise ValueError(msg)
+        if not 0 <= self.keep <= 1:
+            msg = f"keep is a share in [0, 1], got {self.keep}"
+            raise ValueError(msg)
 
 
 SIZES: dict[str, dict[str, Any]] = {
@@ -143,6 +148,8 @@ class Progression:
     epoch: int = 0
     seconds: float = 0.0
     best: float = -1.0
+    heads: bool = False
+    """Whether heads that are learned apart are learned."""
 
     def done(self, config: TrainConfig, within_epoch: float = 0.0) -> float:
         """Share of the training that is done, in [0, 1]."""
