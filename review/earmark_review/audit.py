@@ -58,6 +58,7 @@ class Action(StrEnum):
     ORIGINAL_REFUSED = "original.refused"
     HOUSEHOLD_ERASED = "household.erased"
     EXPORT_MADE = "export.made"
+    EXPORT_WITHDRAWN = "export.withdrawn"
     USER_ADDED = "user.added"
     DEVICE_ADDED = "device.added"
     DEVICE_REVOKED = "device.revoked"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import timedelta
@@ -17,22 +17,25 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from earmark_model.consents import MarkError, mark
 from earmark_model.contract import SENSITIVE
 from earmark_review import audit
 from earmark_review.accounts import Role
 from earmark_review.anchors import faults, head_of, read_anchor
 from earmark_review.cases import Verdict
-from earmark_review.errors import ReviewError
+from earmark_review.errors import ReviewError, SettingsError
 from earmark_review.export import export
 from earmark_review.service import Service, open_service
 from earmark_review.settings import read_settings
 from earmark_review.store.devices import list_devices, revoke_device
+from earmark_review.store.exports import Gone, all_gone
 from earmark_review.store.golden import add_golden
 from earmark_review.store.overview import exposition, overview
 from earmark_review.store.policies import issue_policy
 from earmark_review.store.users import count_users
 from earmark_review.web.serving import listen, url_of
 from earmark_review.web.serving import serve as serve_until_interrupted
+from earmark_review.withdrawals import marks_of
 
 app = typer.Typer(name="review", help="Where people decide on what devices flagged.", no_args_is_help=True)
 user_app = typer.Typer(help="Local accounts.", no_args_is_help=True)
@@ -199,9 +202,56 @@ def _words(text: str) -> list[str]:
 def erase_household_command(
     consent_id: Annotated[str, typer.Argument(metavar="CONSENT_ID", help="The household's record of consent.")], data: DataOption = None
 ) -> None:
-    """Delete every event that came under a household's consent, their cases and clips; tombstones refuse them from then on."""
+    """Delete every event that came under a household's consent, their cases and clips; tombstones refuse them from then on.
+
+    What of it was exported is deleted there, and the export and the models made of it are marked; what cannot be reached is told.
+    """
     with _opened(data) as service:
         typer.echo(f"deleted {service.erase_household(consent_id)} events")
+        _tell_missed(service.reach_exports().missed)
+
+
+def _tell_missed(missed: Sequence[str]) -> None:
+    for line in missed:
+        typer.echo(f"earmark review: {line}", err=True)
+
+
+@app.command("withdrawals")
+def withdrawals_command(
+    data: DataOption = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Also write everything that was ever withdrawn here, for `earmark model withdraw --mark`.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Let withdrawals and deletions reach exports and the models made of them; exit status 1 where some cannot be reached.
+
+    The running service does so each minute. What was withdrawn is deleted from the export's folder; its manifest and the models carry
+    the mark `withdrawn.json`, on which `train.py` and `earmark model export` refuse them.
+    """
+    with _opened(data) as service:
+        reached = service.reach_exports()
+        with service.database.reading() as conn:
+            gone = all_gone(conn)
+        if out is not None:
+            _write_marks(out, gone)
+    if as_json:
+        lists = {"exports": [str(path) for path in reached.exports], "models": [str(path) for path in reached.models]}
+        typer.echo(json.dumps({"withdrawn": len(gone), **lists, "missed": list(reached.missed)}))
+    else:
+        typer.echo(f"{len(gone)} exported rows are withdrawn; marked now: {len(reached.exports)} exports, {len(reached.models)} models")
+    _tell_missed(reached.missed)
+    if reached.missed:
+        raise typer.Exit(1)
+
+
+def _write_marks(out: Path, gone: Sequence[Gone]) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        mark(out, marks_of(gone))
+    except (OSError, MarkError) as error:
+        msg = f"{out}: the marks cannot be written ({error})"
+        raise SettingsError(msg) from error
 
 
 @app.command("export")
@@ -216,7 +266,9 @@ def export_command(
     if as_json:
         typer.echo(json.dumps(asdict(made)))
         return
-    typer.echo(f"{made.rows} verdicts in {out / 'verdicts.csv'}; {made.clips} clips with consent in {out / 'manifest.csv'}")
+    typer.echo(f"{made.rows} verdicts in {out / 'verdicts.csv'}; {made.labels} labels in {out / 'manifest.csv'}, {made.clips} with sound")
+    if not made.clips:
+        typer.echo("nothing to train with yet: no household consented to training, or none of its cases is settled", err=True)
     if made.missing:
         typer.echo(f"{made.missing} more could not be opened, or came without their original", err=True)
 

@@ -35,6 +35,7 @@ from earmark_review.store.retention import (
 )
 from earmark_review.store.sessions import SignIn
 from earmark_review.store.users import add_user, new_account
+from earmark_review.withdrawals import Reached, reach_exports
 
 ORPHAN_AGE = timedelta(hours=1)
 CODE_LIFE = timedelta(hours=1)
@@ -108,6 +109,7 @@ class Service:
         for key in keys:
             self.blobs.remove(key)
         self.database.truncate_log()
+        self.reach_exports()
 
     def erase_household(self, consent_id: str) -> int:
         """Delete everything that was sent under a household's consent; return how many events.
@@ -162,10 +164,15 @@ class Service:
         return head is not None and write_anchor(path, head, self.identity)
 
     def keep_house(self) -> None:
-        """What the running service does now and then: let go of what is due, and anchor the log."""
+        """What the running service does now and then: let go of what is due, also where it was exported, and anchor the log."""
         self.shred_due()
+        self.reach_exports()
         if self.settings.audit_anchor is not None:
             self.anchor(self.settings.audit_anchor)
+
+    def reach_exports(self) -> Reached:
+        """Let withdrawals and deletions reach the exports that hold what they concern, and the models made of these."""
+        return reach_exports(self.database, self.identity, self.now())
 
     def sweep(self) -> int:
         """Remove what interrupted uploads and deletions left in the blob folder; return how many objects."""
