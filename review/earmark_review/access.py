@@ -79,6 +79,8 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "POST /api/v1/heartbeat": _SENDER,
         "PUT /api/v1/consent": _SENDER,
         "GET /api/v1/policy": _SENDER,
+        "GET /api/v1/bundle": _SENDER,
+        "GET /api/v1/bundles/{version}/{name}": _SENDER,
         "POST /api/v1/statuses": _SENDER,
         "POST /api/v1/events": _SENDER,
         "POST /api/v1/events/{event_id:path}/dropped": _SENDER,

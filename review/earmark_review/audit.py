@@ -69,6 +69,9 @@ class Action(StrEnum):
     CONSENT_RECORDED = "consent.recorded"
     POLICY_ISSUED = "policy.issued"
     CANARY_MISSED = "canary.missed"
+    BUNDLE_OFFERED = "bundle.offered"
+    BUNDLE_ADOPTED = "bundle.adopted"
+    BUNDLE_FAILED = "bundle.failed"
 
 
 ALERTS = frozenset(
@@ -79,6 +82,7 @@ ALERTS = frozenset(
         Action.SIGN_IN_PAUSED,
         Action.SIGNATURE_REFUSED,
         Action.CANARY_MISSED,
+        Action.BUNDLE_FAILED,
         Action.CASE_ESCALATED,
         Action.CASE_EXPIRED,
     }

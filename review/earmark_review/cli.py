@@ -22,6 +22,7 @@ from earmark_model.contract import SENSITIVE
 from earmark_review import audit
 from earmark_review.accounts import Role
 from earmark_review.anchors import faults, head_of, read_anchor
+from earmark_review.bundle_cli import bundle_app
 from earmark_review.cases import Verdict
 from earmark_review.errors import ReviewError, SettingsError
 from earmark_review.export import export
@@ -67,6 +68,9 @@ def _opened(data: Path | None, **overrides: object) -> Iterator[Service]:
     except ReviewError as error:
         typer.echo(f"earmark review: {error}", err=True)
         raise typer.Exit(1) from error
+
+
+app.add_typer(bundle_app(_opened), name="bundle")
 
 
 @app.command("serve")

@@ -15,6 +15,7 @@ from earmark_review import audit
 from earmark_review.accounts import Role
 from earmark_review.anchors import head_of, write_anchor
 from earmark_review.blobs import BlobFolder
+from earmark_review.bundle_files import BundleFiles
 from earmark_review.decryptor import Decryptor
 from earmark_review.errors import DatabaseError, UnknownEventError
 from earmark_review.identity import ServiceIdentity, open_identity
@@ -65,6 +66,11 @@ class Service:
     def decryptor(self) -> Decryptor:
         """What opens sealed clips, under a live claim."""
         return Decryptor(self.database, self.keys, self.blobs, self.identity, self.now)
+
+    @property
+    def bundle_files(self) -> BundleFiles:
+        """The files of bundles that devices are offered."""
+        return BundleFiles(self.settings.data / "bundles")
 
     def add_user(self, name: str, password: str, role: Role = Role.REVIEWER) -> None:
         """Add a local account.

@@ -7,7 +7,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from uuid import uuid4
@@ -24,6 +24,7 @@ from earmark_edge.listen.settings import ListenSettings
 from earmark_edge.listen.sink import Beat, Flagged, Sink
 from earmark_edge.listen.status import CanaryStatus, Status, StreamStatus
 from earmark_edge.listen.supervisor import Block, Notice, State
+from earmark_edge.listen.updates import Updates
 from earmark_edge.scorer import Scorer
 
 _POLL_S = 0.1
@@ -67,15 +68,18 @@ class Channel:
 
 @dataclass(frozen=True, slots=True)
 class Outlets:
-    """Where things go: detections, what is printed, and the status."""
+    """Where things go: detections, what is printed, the status; and where another bundle may come from."""
 
     sink: Sink
     report: ListenReport
     status: Callable[[Status], None] = lambda _: None
+    updates: Updates | None = None
 
 
 class Listener:
     """Takes blocks and notices out of `inbox` until every input has ended or it is told to stop. `scorer` is shared by all inputs.
+
+    With `outlets.updates` an offered bundle is tried beside the running one, and takes over while no input has an event open.
 
     Raises:
         BundleError, DecideConfigError: the configuration does not fit the bundle.
@@ -94,6 +98,7 @@ class Listener:
         outlets: Outlets,
         clocks: Clocks | None = None,
     ) -> None:
+        self._scorer, self._config, self._canary_s, self._updates = scorer, config, settings.canary_s, outlets.updates
         self._inbox, self._mute, self._outlets = inbox, mute, outlets
         self._clocks, self._status_s = clocks or Clocks(), settings.status_s
         self._rate_hz = scorer.spec.sample_rate_hz
@@ -124,6 +129,7 @@ class Listener:
                 if isinstance(message, Block):
                     self._check_mute()  # it may have come while we waited
                     self._block(self.channels[message.stream], message)
+                    self._swap_when_quiet()
                 else:
                     self._notice(self.channels[message.stream], message)
             if self._clocks.monotonic() >= self._next_status_s:
@@ -136,6 +142,7 @@ class Listener:
         self.status.at = self._clocks.wall().isoformat()
         self.status.muted_by = self._muted_by
         self.status.delivery = self._outlets.sink.counts()
+        self.status.bundle = asdict(self._updates.told()) if self._updates else {}
         self.status.is_running = is_running
         self._next_status_s = self._clocks.monotonic() + self._status_s
         self._outlets.status(self.status)
@@ -165,6 +172,31 @@ class Listener:
         self.status.scoring_s += time.thread_time() - began_s
         if result:
             self._canary(channel, result)
+        if self._updates:
+            is_busy = channel.detector.has_open_event
+            self._updates.feed(block.stream, block.samples, heard, self._scorer, is_busy=is_busy)
+
+    def _swap_when_quiet(self) -> None:
+        """Let the bundle that passed its trial take over between two events: none is cut by it, and none is lost."""
+        if not (self._updates and self._updates.has_passed) or any(channel.detector.has_open_event for channel in self.channels):
+            return
+        passed = self._updates.swap()
+        if passed is None:
+            return
+        self._scorer, rules = passed.scorer, Rules(passed.scorer.spec, self._config)
+        for channel in self.channels:
+            self._cut(channel)
+            channel.detector = Detector(self._scorer, self._config)
+            channel.canary = Canary(self._scorer, self._config, self._canary_s)
+        self._outlets.sink.use(rules)
+        self.status.bundle_sha256, self.status.config_sha256, self.status.unverified = (
+            rules.spec.graph_sha256,
+            rules.sha256,
+            rules.spec.unverified,
+        )
+        self._outlets.report.tell(f"bundle {passed.version} passed its trial and runs from now on")
+        give_back_memory()
+        self.tell_status()
 
     def _cut(self, channel: Channel) -> None:
         """The stream has a hole here, or ends: close what is open."""
@@ -178,6 +210,8 @@ class Listener:
         channel.incidents += channel.streamed_incidents
         channel.heard_samples, channel.streamed_incidents, channel.is_cut = 0, 0, True
         channel.canary.reset()
+        if self._updates:
+            self._updates.reset(self.channels.index(channel))
 
     def _detected(self, channel: Channel, heard: Heard) -> None:
         for detection in heard.detections:

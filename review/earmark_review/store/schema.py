@@ -204,6 +204,15 @@ policies = Table(
     Column("issued_at", UtcDateTime, nullable=False),
 )
 
+bundle_offers = Table(
+    "bundle_offers",
+    metadata,
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("payload", LargeBinary, nullable=False),
+    Column("devices", Text),  # a JSON list of the names that it is for; NULL for every device
+    Column("offered_at", UtcDateTime, nullable=False),
+)
+
 tombstones = Table(
     "tombstones",
     metadata,

@@ -41,6 +41,8 @@ STATUSES: Mapping[type[errors.ReviewError], HTTPStatus] = MappingProxyType(
         errors.MediaTypeError: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
         errors.BlobMissingError: HTTPStatus.SERVICE_UNAVAILABLE,
         errors.SoundError: HTTPStatus.UNPROCESSABLE_ENTITY,
+        errors.BundleOfferError: HTTPStatus.SERVICE_UNAVAILABLE,
+        errors.UnknownBundleError: HTTPStatus.NOT_FOUND,
         errors.UnknownCaseError: HTTPStatus.NOT_FOUND,
         errors.CaseNotReadyError: HTTPStatus.CONFLICT,
         errors.IllegalMoveError: HTTPStatus.CONFLICT,

@@ -72,6 +72,9 @@ class Collected:
     def start(self, beats):
         self.beats = beats
 
+    def use(self, rules):
+        self.rules = rules
+
     def counts(self):
         return {"taken": len(self.taken)}
 

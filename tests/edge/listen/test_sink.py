@@ -12,7 +12,7 @@ from earmark_edge.courier import Courier
 from earmark_edge.decide import DecideConfig, Rules
 from earmark_edge.detector import Detector
 from earmark_edge.event import Event
-from earmark_edge.listen.sink import Beat, CourierSink, Flagged, ReportOnly
+from earmark_edge.listen.sink import Beat, CourierSink, Flagged, Pace, ReportOnly
 from earmark_edge.signature import public_of
 from earmark_edge.spool import SPOOL_FILE, open_spool
 from earmark_edge.uplink import Backoff, Uplink
@@ -39,7 +39,7 @@ def sink(state, service, scorer, *, is_muted=lambda: False, starts=True):
         lambda pause: Uplink(credentials, sleep=pause, backoff=Backoff(attempts=1)),
         Rules(scorer.spec, DecideConfig()),
         is_muted=is_muted,
-        retry_s=0.05,
+        pace=Pace(retry_s=0.05),
     )
     try:
         if starts:
