@@ -8,7 +8,6 @@ nothing outside. What an export holds is kept (`store.exports`), so that a withd
 
 from __future__ import annotations
 
-import csv
 import io
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,6 +32,7 @@ from earmark_review.store.caseload import CaseFile, case_file
 from earmark_review.store.decisions import consent_record, trains, verdicts_on
 from earmark_review.store.exports import record_export
 from earmark_review.store.schema import cases, events, golden_cases
+from earmark_review.tables import write_table
 
 SOURCE = "earmark-review"
 _BACKGROUND = "background"
@@ -109,13 +109,13 @@ def export(service: Service, out: Path) -> Exported:
     with service.database.writing() as conn:
         detail = {"rows": len(settled), "clips": sum(one.may_train for one in settled)}
         audit.append(conn, service.now(), audit.OPERATOR, audit.Action.EXPORT_MADE, "export", detail)
-    _write(out / "verdicts.csv", _TABLE, [_table_row(one) for one in settled])
+    write_table(out / "verdicts.csv", _TABLE, [_table_row(one) for one in settled])
     labelled = [one for one in settled if one.label]
     kept = {one.file.line.case_id: one.consent if one.may_train else "" for one in labelled}
     with service.database.writing() as conn:  # before the first clip lies there: an export that breaks off is found by a withdrawal, too
         record_export(conn, out, kept, service.now())
     rows = [_row(service, one, out) for one in labelled]
-    _write(out / "manifest.csv", _MANIFEST, rows)
+    write_table(out / "manifest.csv", _MANIFEST, rows)
     clips = sum(bool(row["path"]) for row in rows)
     (out / CARD_FILE).write_text(_card(service, rows), encoding="utf-8")
     return Exported(len(settled), len(rows), clips, sum(one.may_train for one in labelled) - clips)
@@ -245,10 +245,3 @@ else. When one withdraws, the service deletes its clips here, writes `{WITHDRAWN
 |---|---|---|
 {of_consents}
 """
-
-
-def _write(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, object]]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, columns)
-        writer.writeheader()
-        writer.writerows(rows)

@@ -31,6 +31,7 @@ from earmark_review.web import (
     queue_pages,
     sign_in_pages,
 )
+from earmark_review.web.description import describe
 from earmark_review.web.middleware import AccessLog, SecurityHeaders
 
 UPKEEP_S = 60.0
@@ -71,6 +72,7 @@ def create_app(settings_or_service: ReviewSettings | Service) -> FastAPI:
     for module in _MODULES:
         app.include_router(module.router)
     app.add_api_route("/healthz", _health, include_in_schema=False)
+    app.openapi = describe(app)  # type: ignore[method-assign]  # how FastAPI wants it
     _check_rules(app)
     app.mount("/static", StaticFiles(packages=[("earmark_review", "static")]), name="static")
     app.add_middleware(SecurityHeaders)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from http import HTTPStatus
+from typing import Annotated
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Path, Response
 from starlette.responses import FileResponse
 
 from earmark_edge.signature import Purpose
+from earmark_edge.wire import MAX_JSON_INTEGER
 from earmark_review.errors import UnknownBundleError
 from earmark_review.store.bundles import offer_for
 from earmark_review.web.guards import SendingDevice, ServiceOf
@@ -27,7 +29,9 @@ def get_bundle(service: ServiceOf, device: SendingDevice) -> Response:
 
 
 @router.get("/bundles/{version}/{name}", summary="A file of an offered bundle")
-def get_bundle_file(service: ServiceOf, device: SendingDevice, version: int, name: str) -> Response:
+def get_bundle_file(
+    service: ServiceOf, device: SendingDevice, version: Annotated[int, Path(ge=0, le=MAX_JSON_INTEGER)], name: str
+) -> Response:
     """Its raw bytes, whose hash stands in the signed offer; 404 where this device was not offered it."""
     with service.database.reading() as conn:
         offer = offer_for(conn, device, version)
