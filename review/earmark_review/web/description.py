@@ -9,10 +9,10 @@ from typing import Any
 from fastapi import FastAPI
 from pydantic import TypeAdapter
 
-from earmark_edge.bundle_offer import BundleOffer
+from earmark_edge.bundle_offer import TRIAL_WORDS, BundleOffer
 from earmark_edge.consent import Consent
 from earmark_edge.event import MAX_EVENT_BYTES, ClipObject, Event, Receipt
-from earmark_edge.messages import TRIAL_WORDS, Dropped, Enrolled, EnrolRequest, Heartbeat, Status
+from earmark_edge.messages import Dropped, Enrolled, EnrolRequest, Heartbeat, Status
 from earmark_edge.policy import Policy
 from earmark_edge.seal import WRAPPED_BYTES, WRAPPED_KEY_HEADER
 from earmark_edge.signature import SIGNATURE_HEADER
