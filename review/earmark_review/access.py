@@ -59,6 +59,8 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "GET /": _OPEN,
         "GET /you": _ACCOUNT,
         "POST /you": _ACCOUNT,
+        "GET /account": _ACCOUNT,
+        "POST /account/sessions": _ACCOUNT,
         "GET /queue": _LIST,
         "POST /queue/next": _QUEUE_WORK,
         "GET /decided": _LIST,

@@ -60,6 +60,8 @@ class Action(StrEnum):
     EXPORT_MADE = "export.made"
     EXPORT_WITHDRAWN = "export.withdrawn"
     USER_ADDED = "user.added"
+    USER_DISABLED = "user.disabled"
+    USER_ENABLED = "user.enabled"
     DEVICE_ADDED = "device.added"
     DEVICE_REVOKED = "device.revoked"
     ENROLMENT_OFFERED = "enrolment.offered"

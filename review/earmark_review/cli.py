@@ -33,6 +33,7 @@ from earmark_review.store.exports import Gone, all_gone
 from earmark_review.store.golden import add_golden
 from earmark_review.store.overview import exposition, overview
 from earmark_review.store.policies import issue_policy
+from earmark_review.store.revocation import disable, enable, end_all
 from earmark_review.store.users import count_users
 from earmark_review.web.serving import listen, url_of
 from earmark_review.web.serving import serve as serve_until_interrupted
@@ -125,6 +126,28 @@ def add_user_command(
             password = typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
         service.add_user(name, password, role)
         typer.echo(f"added {role} {name!r}")
+
+
+@user_app.command("sign-out")
+def sign_out_command(name: Annotated[str, typer.Argument(help="The account's name.")], data: DataOption = None) -> None:
+    """End every session of an account at once; what it holds goes back to the queue."""
+    with _opened(data) as service, service.database.writing() as conn:
+        typer.echo(f"ended {end_all(conn, name, service.now())} sessions of {name!r}")
+
+
+@user_app.command("disable")
+def disable_user_command(name: Annotated[str, typer.Argument(help="The account's name.")], data: DataOption = None) -> None:
+    """Close an account: its sessions end at once and it cannot sign in; what it decided stays."""
+    with _opened(data) as service, service.database.writing() as conn:
+        typer.echo(f"closed {name!r}, and ended {disable(conn, name, service.now())} sessions")
+
+
+@user_app.command("enable")
+def enable_user_command(name: Annotated[str, typer.Argument(help="The account's name.")], data: DataOption = None) -> None:
+    """Let a closed account sign in again."""
+    with _opened(data) as service, service.database.writing() as conn:
+        enable(conn, name, service.now())
+        typer.echo(f"opened {name!r}")
 
 
 @device_app.command("enrol")

@@ -20,6 +20,7 @@ from earmark_review.errors import ReviewError
 from earmark_review.service import Service, open_service
 from earmark_review.settings import ReviewSettings
 from earmark_review.web import (
+    account_pages,
     bundle_api,
     case_pages,
     device_api,
@@ -36,7 +37,18 @@ from earmark_review.web.middleware import AccessLog, SecurityHeaders
 
 UPKEEP_S = 60.0
 logger = logging.getLogger(__name__)
-_MODULES = (device_api, enrolment_api, bundle_api, sign_in_pages, queue_pages, case_pages, original_pages, overview_page, own_page)
+_MODULES = (
+    device_api,
+    enrolment_api,
+    bundle_api,
+    sign_in_pages,
+    queue_pages,
+    case_pages,
+    original_pages,
+    overview_page,
+    own_page,
+    account_pages,
+)
 
 
 def create_app(settings_or_service: ReviewSettings | Service) -> FastAPI:
