@@ -26,12 +26,14 @@ from earmark_review.bundle_cli import bundle_app
 from earmark_review.cases import Verdict
 from earmark_review.errors import ReviewError, SettingsError
 from earmark_review.export import export
+from earmark_review.misses import misses_in_words
 from earmark_review.service import Service, open_service
 from earmark_review.settings import read_settings
 from earmark_review.store.devices import list_devices, revoke_device
 from earmark_review.store.exports import Gone, all_gone
 from earmark_review.store.golden import add_golden
-from earmark_review.store.overview import exposition, overview
+from earmark_review.store.missed import missed
+from earmark_review.store.overview import WEEKS, exposition, overview
 from earmark_review.store.policies import issue_policy
 from earmark_review.store.revocation import disable, enable, end_all
 from earmark_review.store.users import count_users
@@ -207,6 +209,12 @@ def issue_policy_command(
     tiers: Annotated[str, typer.Option(help="What devices may send, of 0 (scores), 1 (picture), 2 (masked), 3 (original).")],
     labels: Annotated[str, typer.Option(help="Sounds that are routed here.")] = ",".join(SENSITIVE),
     urgent: Annotated[str, typer.Option(help="Of these, the ones that are sent first and dropped last.")] = "scream",
+    slice_probability: Annotated[
+        float,
+        typer.Option(
+            "--slice", metavar="P", help="Draw each sound below the threshold with this probability, where homes consented to it."
+        ),
+    ] = 0.0,
     data: DataOption = None,
 ) -> None:
     """Put the next version of the policy in force; a device refuses one that its household did not consent to."""
@@ -214,7 +222,7 @@ def issue_policy_command(
         try:
             wanted = [int(tier) for tier in tiers.split(",") if tier.strip()]
             with service.database.writing() as conn:
-                policy = issue_policy(conn, wanted, _words(labels), _words(urgent), service.now())
+                policy = issue_policy(conn, wanted, _words(labels), _words(urgent), service.now(), slice_probability)
         except ValueError as error:
             typer.echo(f"earmark review: {error}", err=True)
             raise typer.Exit(2) from error
@@ -305,6 +313,29 @@ def metrics_command(data: DataOption = None) -> None:
     """Print the figures for Prometheus, such as for a node exporter's text file; no household, device or person is named."""
     with _opened(data) as service, service.database.reading() as conn:
         typer.echo(exposition(overview(conn, service.now()), service.now()), nl=False)
+
+
+@app.command("misses")
+def misses_command(
+    data: DataOption = None,
+    weeks: Annotated[int, typer.Option(min=1, max=520, help="Count the events of the last so many weeks.")] = WEEKS,
+    as_json: JsonOption = False,
+) -> None:
+    """Estimate how many sounds the ear missed, with an interval, from the random slice that homes consented to, and from canaries.
+
+    The policy's `--slice P` draws sounds below the threshold; each that a reviewer confirms stands for 1/P of them.
+    """
+    with _opened(data) as service, service.database.reading() as conn:
+        found = missed(conn, service.now() - timedelta(weeks=weeks))
+        canaries = [health.canary for health in overview(conn, service.now()).devices]
+    heard, lost = canaries.count("passed"), canaries.count("missed")
+    if as_json:
+        typer.echo(json.dumps({"weeks": weeks, **asdict(found), "canaries_heard": heard, "canaries_missed": lost}))
+        return
+    typer.echo(f"the last {weeks} weeks, {found.homes} homes that let a slice be drawn")
+    for line in misses_in_words(found):
+        typer.echo(line)
+    typer.echo(f"canaries: of {heard + lost} devices that play them {lost} missed their last")
 
 
 @app.command("golden")
