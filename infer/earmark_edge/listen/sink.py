@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
+from random import SystemRandom
 from typing import Protocol
 
 from earmark_edge.bundle_store import BundleRefusedError
@@ -35,7 +36,10 @@ _POLL_S = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Flagged:
-    """A detection on its way out: number `seq` of its stream, whose times it is in; `with_audio` unless the cap holds its audio back."""
+    """A detection on its way out: number `seq` of its stream, whose times it is in; `with_audio` unless the cap holds its audio back.
+
+    `slice_probability`: with which it was drawn, for what was not flagged.
+    """
 
     detection: Detection
     seq: int
@@ -43,6 +47,7 @@ class Flagged:
     started_at: datetime
     wall_uncertainty_s: float
     with_audio: bool
+    slice_probability: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +80,12 @@ class Sink(Protocol):
     def use(self, rules: Rules) -> None:
         """Another bundle runs from now on."""
 
+    def slice_probability(self) -> float:
+        """With which a sound below the threshold may be drawn now; 0 for not at all."""
+
+    def draw(self) -> float | None:
+        """Draw a sound below the threshold, or not: the probability with which it was drawn, or None."""
+
     def counts(self) -> dict[str, int]:
         """How many wait, were sent, and stayed here."""
 
@@ -94,6 +105,13 @@ class ReportOnly:
         """Nothing."""
 
     def use(self, rules: Rules) -> None:
+        """Nothing."""
+
+    def slice_probability(self) -> float:
+        """Nothing."""
+        return 0.0
+
+    def draw(self) -> float | None:
         """Nothing."""
 
     def counts(self) -> dict[str, int]:
@@ -124,7 +142,7 @@ class CourierSink:
     ) -> None:
         self._updates, self._pace = updates, pace or Pace()
         self._sealing, self._sending, self._uplink, self._rules = sealing, sending, uplink, rules
-        self._is_muted = is_muted
+        self._is_muted, self._chance = is_muted, SystemRandom().random
         self._sent = self._kept = self._failed_beats = 0
         self._spooled = sealing.spool.counts()
         self._beats: Callable[[], Iterable[Beat]] = tuple
@@ -144,13 +162,31 @@ class CourierSink:
         """Seal its event and objects and put them on the disk, durably."""
         origin = Origin(flagged.boot_id, flagged.started_at, flagged.wall_uncertainty_s, "none yet")
         try:
-            self._sealing.accept(pack(flagged.detection, flagged.seq, origin, self._rules, with_audio=flagged.with_audio))
+            self._sealing.accept(
+                pack(
+                    flagged.detection,
+                    flagged.seq,
+                    origin,
+                    self._rules,
+                    with_audio=flagged.with_audio,
+                    slice_probability=flagged.slice_probability,
+                )
+            )
         except (ConsentError, MutedError, PolicyError, KeyFileError, SpoolError, WireError, sqlite3.Error, OSError) as error:
             self._kept += 1
             logger.warning("an event stays here: %s", error)
             return "stays here"
         self._has_news.set()
         return "sealed"
+
+    def slice_probability(self) -> float:
+        """See `Sink.slice_probability`."""
+        return self._sealing.slice_probability()
+
+    def draw(self) -> float | None:
+        """See `Sink.draw`; each sound by itself, so that their number follows from the probability alone."""
+        probability = self._sealing.slice_probability()
+        return probability if self._chance() < probability else None
 
     def counts(self) -> dict[str, int]:
         """See `Sink.counts`."""

@@ -48,6 +48,7 @@ class Collected:
     def __init__(self):
         self.events, self.canaries, self.sources, self.mutes, self.lines, self.taken = [], [], [], [], [], []
         self.has_event = threading.Event()
+        self.probability, self.draws = 0.0, []
 
     def event(self, name, flagged, at, delivery):
         self.events.append((name, flagged, at, delivery))
@@ -74,6 +75,14 @@ class Collected:
 
     def use(self, rules):
         self.rules = rules
+
+    def slice_probability(self):
+        return self.probability
+
+    def draw(self):
+        """Every second time."""
+        self.draws.append(len(self.draws))
+        return self.probability if len(self.draws) % 2 else None
 
     def counts(self):
         return {"taken": len(self.taken)}
