@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.logging import RichHandler
 
-from earmark_cli.training import TrainingInputs, beginning, prepare, train
+from earmark_cli.training import TrainingInputs, beginning, prepare, taught, train
 from earmark_model.processes import Processes
 from earmark_model.train_config import TrainConfig, sized
 
@@ -32,7 +32,7 @@ def main(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda; auto uses a GPU when there is one.")] = "auto",
     precision: Annotated[str, typer.Option(help="float32, or bf16 (mixed: weights stay float32), for GPUs.")] = "float32",
     licence: Annotated[
-        list[str] | None, typer.Option(help="Only clips of this licence tier (open, noncommercial, unknown); repeatable.")
+        list[str] | None, typer.Option(help="Only clips of this licence tier (open, noncommercial, unknown, consented); repeatable.")
     ] = None,
     leave_out: Annotated[list[str] | None, typer.Option(help="Leave out a whole source, to validate on it later; repeatable.")] = None,
     validate_on: Annotated[str, typer.Option(help="val, or left-out: log the left-out sources' figures too.")] = "val",
@@ -40,7 +40,12 @@ def main(
         str, typer.Option(help="What best.pt is chosen by: balanced, triage-recall, triage-auroc or mean-precision.")
     ] = "balanced",
     select_on: Annotated[str, typer.Option(help="What best.pt is chosen on: val, or left-out.")] = "val",
-    teachers: Annotated[bool, typer.Option(help="Learn from the taggers' scores in CORPUS/teachers too.")] = True,
+    teachers: Annotated[
+        bool | None,
+        typer.Option(
+            "--teachers/--no-teachers", help="Learn from the taggers' scores in CORPUS/teachers too; by default if they are there."
+        ),
+    ] = None,
     size: Annotated[
         str,
         typer.Option(help="standard; small: a bundle of at most 128 kB; taught: mn04 learns to hear in noise, YAMNet teaches new heads."),
@@ -77,7 +82,7 @@ def main(
             out,
             tuple(licence or ()),
             tuple(leave_out or ()),
-            teachers,
+            taught(teachers, corpus),
             workers,
             validate_on,
             beginning(begin_with, corpus),

@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from earmark_cli.consent_record import warning
 from earmark_cli.evaluation import figures_of, markdown
 from earmark_cli.progress import counted
 from earmark_cli.scored import label_indices
@@ -15,6 +16,7 @@ from earmark_data.manifest import Manifest, read_manifest
 from earmark_data.pcm import PcmStore
 from earmark_model.calibration import Calibration, calibrate, working_thresholds
 from earmark_model.checkpoint import CheckpointError, read_config
+from earmark_model.consents import WITHDRAWN_FILE, note_user
 from earmark_model.contract import Threshold
 from earmark_model.export import HOP_SAMPLES, TOLERANCE, CalibratedTagger, ParityReport, fused, write_bundle
 from earmark_model.fit import load_tagger
@@ -30,10 +32,12 @@ def export_run(run: Path, out: Path, corpus: Path | None, *, keep: float | None 
     """Calibrate the best checkpoint of `run` on the validation split and write the bundle; `keep` and `teacher_share` as in `load_tagger`.
 
     Raises:
-        CheckpointError: the run is missing, or was trained on another manifest than the one given.
+        CheckpointError: the run is missing, was trained on another manifest than the one given, or on clips to which consent was withdrawn.
         ExportError: torch and onnxruntime differ; nothing is written.
     """
     config = read_config(run)
+    if line := warning(run):
+        raise CheckpointError(line)
     for name, value in (("keep_began", keep), ("teacher_share", teacher_share)):
         if value is not None:
             config["train"][name] = value
@@ -55,7 +59,10 @@ def export_run(run: Path, out: Path, corpus: Path | None, *, keep: float | None 
     clips = [read_audio(row.path) for row in parity_rows]
     model = CalibratedTagger(tagger, calibration)
     card = _card(config, chosen.select(splits=["train"]), figures, thresholds, calibration, parameters(tagger))
-    return write_bundle(model, thresholds, _provenance(config, calibration), card, clips, out)
+    report = write_bundle(model, thresholds, _provenance(config, calibration), card, clips, out)
+    if config.get("consents"):
+        note_user(whole.path.parent, out)
+    return report
 
 
 def _provenance(config: dict[str, Any], calibration: Calibration) -> dict[str, Any]:
@@ -64,6 +71,7 @@ def _provenance(config: dict[str, Any], calibration: Calibration) -> dict[str, A
         "corpus_sha256": config["manifest_sha256"],
         "licence_tiers": config["licence_tiers"],
         "leave_out": config["leave_out"],
+        "consents": config.get("consents", []),
         "calibrated": list(calibration.fitted),
         "train": config["train"],
         "sampling": config["sampling"],
@@ -86,6 +94,20 @@ def _beginning(config: dict[str, Any]) -> str:
         "Its training began with the weights of EfficientAT's mn04_as (MIT licence; Schmid et al., ICASSP 2023), which were\n"
         f"trained on AudioSet's labelled excerpts of public videos, and {kept}."
     )
+
+
+def _consents(config: dict[str, Any]) -> str:
+    """The records of consent behind the clips, for the card; a withdrawal is looked for under these names."""
+    if not config.get("consents"):
+        return ""
+    listed = "\n".join(f"| {one['consent']} | {one['version']} | {one['clips']:,} |" for one in config["consents"])
+    return f"""
+Households consented to training with their clips. What one of them withdraws marks this bundle, under these names (`{WITHDRAWN_FILE}`).
+
+| record of consent | version | clips, of train and val |
+|---|---|---|
+{listed}
+"""
 
 
 def _card(
@@ -130,7 +152,7 @@ Soft labels: the scores of YAMNet and EfficientAT mn04_as on the same clips{"" i
 | source | licence tier | clips | minutes |
 |---|---|---|---|
 {listed}
-
+{_consents(config)}
 ## Calibration and thresholds
 
 Platt scaling on the validation split, for {", ".join(calibration.fitted)}{uncalibrated}.

@@ -11,6 +11,9 @@ from typing import Annotated
 
 import typer
 
+from earmark_cli.consent_record import warn
+from earmark_model import consents
+
 app = typer.Typer(no_args_is_help=True)
 
 
@@ -82,6 +85,7 @@ def evaluate(
     run = importlib.import_module("earmark_cli.evaluation_run")
     report = importlib.import_module("earmark_cli.evaluation_report")
     try:
+        warn(models[0])
         request = run.Request(
             models[0], manifest, split, tuple(licence or ()), tuple(source or ()), tuple(peer or ()), robustness=robustness
         )
@@ -149,6 +153,7 @@ def guarantee(
     work = importlib.import_module("earmark_cli.guarantee")
     report = importlib.import_module("earmark_cli.guarantee_report")
     try:
+        warn(bundle)
         request = work.Request(bundle, manifest, alpha, delta, tuple(label or ()), split, tuple(licence or ()), unit, may_replace)
         outcome = work.guarantee_bundle(request)
         trials = report.show_validity(outcome, validity, rounds) if validity else {}
@@ -169,6 +174,32 @@ def guarantee(
 
 
 @app.command()
+def withdraw(
+    models: Annotated[list[Path], typer.Argument(help="Bundles and runs, wherever they were copied to.", metavar="MODEL...")],
+    mark: Annotated[Path, typer.Option(help="The folder that has the mark: an export of verdicts with its withdrawn.json.")],
+) -> None:
+    """Mark the models that rest on clips to which a household withdrew its consent; exit status 1 where one does.
+
+    The review service marks the exports that it knows, and what was made of them, by itself. This is for models elsewhere.
+    """
+    try:
+        marks = consents.read_marks(mark)
+        if not marks:
+            sys.stderr.write(f"error: {mark}: no {consents.WITHDRAWN_FILE} there; give the folder of an export that a withdrawal marked\n")
+            raise typer.Exit(2)
+        found = {model: consents.withdraw(model, marks) for model in models}
+    except ValueError as error:
+        sys.stderr.write(f"error: {error}\n")
+        raise typer.Exit(1) from None
+    for model, records in found.items():
+        told = (
+            f"marked: {records} of its records of consent were withdrawn" if records else "not concerned: it rests on none of these records"
+        )
+        sys.stdout.write(f"{model}: {told}\n")
+    raise typer.Exit(1 if any(found.values()) else 0)
+
+
+@app.command()
 def bench(
     bundle: Annotated[Path, typer.Argument(help="A bundle's folder.")],
     peer: Annotated[str | None, typer.Option(help="yamnet: measure it beside, in the same run.")] = None,
@@ -180,6 +211,7 @@ def bench(
     work = importlib.import_module("earmark_cli.bench")
     report = importlib.import_module("earmark_cli.bench_report")
     try:
+        warn(bundle)
         found = work.measure(bundle, peer, rounds=rounds)
         if out:
             out.mkdir(parents=True, exist_ok=True)

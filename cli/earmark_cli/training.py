@@ -19,6 +19,7 @@ from accelerate.data_loader import BatchSamplerShard
 from numpy.typing import NDArray
 from torch.utils.data import BatchSampler, DataLoader, Dataset
 
+from earmark_cli.consent_record import used
 from earmark_cli.evaluation import figures_of
 from earmark_cli.progress import counted
 from earmark_cli.taught import TAUGHT_BY, hear, taught_by_yamnet
@@ -32,6 +33,7 @@ from earmark_data.pcm import PcmStore
 from earmark_data.teachers import Teachers
 from earmark_edge.window import Windower
 from earmark_model.checkpoint import BEST, CONFIG, LAST, CheckpointError, describe_environment, read_config, write_config
+from earmark_model.consents import note_user
 from earmark_model.contract import LABELS, SAMPLE_RATE_HZ, SENSITIVE, sha256_file
 from earmark_model.fit import Batch, Trainer, load_tagger
 from earmark_model.frontend import FrontendSpec
@@ -91,6 +93,16 @@ def beginning(choice: str, corpus: Path) -> Path | None:
     return Path(choice)
 
 
+def taught(choice: bool | None, corpus: Path) -> bool:
+    """Whether to learn from the taggers' scores: as asked, else where the corpus has any, which an export of verdicts has not."""
+    if choice is not None:
+        return choice
+    is_there = (manifest_path(corpus).parent / "teachers").is_dir()
+    if not is_there:
+        logger.info("no folder of taggers' scores beside the manifest: learning from its labels alone")
+    return is_there
+
+
 def prepare(inputs: TrainingInputs, config: TrainConfig, processes: Processes, *, resume: bool) -> Prepared:
     """Read and check the corpus, decode what the run needs, and write `config.json` into the run folder.
 
@@ -112,6 +124,7 @@ def prepare(inputs: TrainingInputs, config: TrainConfig, processes: Processes, *
         "sampling": asdict(sampling),
         "leave_out": list(inputs.leave_out),
         "licence_tiers": sorted({row.licence_tier for row in chosen if row.split == "train"}),
+        "consents": [asdict(one) for one in used(needed)],
         "corpus": str(inputs.corpus),
         "manifest_sha256": whole.sha256,
         "clips_sha256": _fingerprint(needed),
@@ -123,6 +136,8 @@ def prepare(inputs: TrainingInputs, config: TrainConfig, processes: Processes, *
     }
     if processes.main:
         _claim_run(inputs.out, described, resume=resume)
+    if processes.main and described["consents"]:
+        note_user(whole.path.parent, inputs.out)
     with counted("decoding clips") as progress:
         pcm = PcmStore.open(needed, inputs.out.parent / ".pcm", progress=progress)
     rooms = [read_audio(path) for path in sorted((whole.path.parent / "rirs").glob("*.wav"))]

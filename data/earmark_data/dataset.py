@@ -146,10 +146,12 @@ class ClipDataset(Dataset[Example]):
         return Example(self._crop(row, start, rng), target, weight, teacher)
 
     def _start(self, row: ClipRow, rng: np.random.Generator) -> int:
-        """First sample of the crop; of several draws the one where the teachers hear most of the label."""
+        """First sample of the crop: from the marked span, or of several draws the one where the teachers hear most of the label."""
         spare = self.pcm.length(row.index) - self.config.window_samples
         if spare <= 0:
             return 0
+        if row.span_s is not None:
+            return self._start_in_span(row.span_s, spare, rng)
         label = MANIFEST_LABELS[row.label]
         if self.teachers is None or label == "other":
             return int(rng.integers(spare + 1))
@@ -157,6 +159,13 @@ class ClipDataset(Dataset[Example]):
         column = LABELS.index(label)
         heard = [self.teachers.soft_target(row.index, *self._span_s(int(start)))[column] for start in draws]
         return int(draws[int(np.argmax(heard))])
+
+    def _start_in_span(self, span_s: tuple[float, float], spare: int, rng: np.random.Generator) -> int:
+        """First sample of a crop that holds as much of the span as fits: all of a short one, nothing else of a long one."""
+        onset, offset = (round(at_s * SAMPLE_RATE_HZ) for at_s in span_s)
+        low, high = sorted((onset, offset - self.config.window_samples))
+        low, high = (min(max(edge, 0), spare) for edge in (low, high))
+        return int(rng.integers(low, high + 1))
 
     def _crop(self, row: ClipRow, start: int, rng: np.random.Generator) -> NDArray[np.float32]:
         wanted = self.config.window_samples

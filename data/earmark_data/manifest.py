@@ -5,15 +5,30 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import logging
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from earmark_data.labels import MANIFEST_LABELS
+from earmark_model.consents import WITHDRAWN_FILE, MarkError, read_marks
+
+logger = logging.getLogger(__name__)
 
 SPLITS = ("train", "val", "test")
 REQUIRED_COLUMNS = ("path", "label", "split", "source", "group", "duration_s")
-OPTIONAL_COLUMNS = ("original_label", "label_confidence", "alternative_label", "licence", "licence_tier")
+OPTIONAL_COLUMNS = (
+    "original_label",
+    "label_confidence",
+    "alternative_label",
+    "licence",
+    "licence_tier",
+    "consent",
+    "consent_version",
+)
+SPAN_COLUMNS = ("onset_s", "offset_s")
+_SPAN_SLACK_S = 0.01
+"""Durations and spans are written rounded."""
 
 
 class ManifestError(ValueError):
@@ -22,7 +37,11 @@ class ManifestError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class ClipRow:
-    """One labelled clip. `group` (a speaker, a recording, an uploader) never stands in two splits. `index` counts rows from 0."""
+    """One labelled clip. `group` (a speaker, a recording, an uploader) never stands in two splits. `index` counts rows from 0.
+
+    `span_s`: where in the clip its label holds (onset, offset), where someone marked that; None for all of it, as far as anyone knows.
+    `consent` and `consent_version`: the household's record that lets the clip be trained with, by names that say nothing outside.
+    """
 
     index: int
     path: Path
@@ -36,11 +55,14 @@ class ClipRow:
     alternative_label: str = ""
     licence: str = ""
     licence_tier: str = "unknown"
+    consent: str = ""
+    consent_version: str = ""
+    span_s: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """Rows in file order; `sha256` is the hash of the file's bytes."""
+    """Rows in file order, without those that are labels without sound; `sha256` is the hash of the file's bytes."""
 
     path: Path
     rows: tuple[ClipRow, ...]
@@ -81,7 +103,8 @@ class Manifest:
         rows = tuple(row for row in self.rows if wanted(row))
         if not rows:
             wished = f"splits {sorted(splits)}, licence tiers {licence_tiers or 'any'}, without {sorted(leave_out)}"
-            msg = f"{self.path}: no row is left with {wished}"
+            made = "" if any(row.split in splits for row in self.rows) else "; `earmark data split` deals groups into splits"
+            msg = f"{self.path}: no row is left with {wished}{made}"
             raise ManifestError(msg)
         return Manifest(self.path, rows, self.sha256)
 
@@ -93,19 +116,47 @@ def read_manifest(
 
     `progress` is called with (rows done, rows in all). `allow_leaks` lets a group stand in several splits, for whoever looks
     for that. Without `needs_split` there may be no split column, or nothing in it: a corpus that is yet to be split.
+    Where there is a `consent` column, a row without a path is a label whose sound nobody may train with: it is left out, and told.
 
     Raises:
         ManifestError: the file is missing, empty or lacks a column, or a row has an unknown label or split, a file that is
-            not there, a duration that is not a positive number, a path that an earlier row has, or a group of another split.
+            not there, a duration that is not a positive number, a path that an earlier row has, a group of another split, or a span
+            outside its clip; or no row has sound; or some of it was withdrawn or deleted since it was written.
     """
+    _refuse_withdrawn(path)
     payload, raw_rows = _read_rows(path, [column for column in REQUIRED_COLUMNS if needs_split or column != "split"])
     check = _RowChecker(path, allow_leaks=allow_leaks, needs_split=needs_split)
     rows = []
     for index, (line, raw) in enumerate(raw_rows):
-        rows.append(check(index, line, raw))
+        if raw.get("path") or "consent" not in raw:
+            rows.append(check(index, line, raw))
         if progress is not None:
             progress(index + 1, len(raw_rows))
+    if silent := len(raw_rows) - len(rows):
+        told = f"{silent} of {len(raw_rows)} rows are labels without sound, since nobody consented to training with it"
+        if not rows:
+            msg = f"{path}: {told}; there is nothing to train with or to measure on"
+            raise ManifestError(msg)
+        logger.warning("%s: %s; they are left out", path, told)
     return Manifest(path, tuple(rows), hashlib.sha256(payload).hexdigest())
+
+
+def _refuse_withdrawn(path: Path) -> None:
+    """Insist that nothing in the manifest was withdrawn or deleted by whoever it is of.
+
+    Raises:
+        ManifestError: something was, or the mark that says so cannot be read.
+    """
+    try:
+        marks = read_marks(path.parent)
+    except MarkError as error:
+        raise ManifestError(str(error)) from error
+    if marks:
+        msg = (
+            f"{path}: {len(marks)} of its rows were withdrawn by their households or deleted, last on {marks[-1].at[:10]} "
+            f"({WITHDRAWN_FILE}); make a new export with `earmark review export`, and delete this folder"
+        )
+        raise ManifestError(msg)
 
 
 def _read_rows(path: Path, required: Collection[str]) -> tuple[bytes, list[tuple[int, dict[str, str]]]]:
@@ -159,4 +210,18 @@ class _RowChecker:
             duration_s = float("nan")
         require(0 < duration_s < float("inf"), f"duration_s must be a positive number, got {raw['duration_s']!r}")
         optional = {key: raw[key] for key in OPTIONAL_COLUMNS if key in raw}
-        return ClipRow(index, file, label, split, raw["source"], group, duration_s, **optional)
+        span_s = self._span(line, raw, duration_s)
+        return ClipRow(index, file, label, split, raw["source"], group, duration_s, **optional, span_s=span_s)
+
+    def _span(self, line: int, raw: dict[str, str], duration_s: float) -> tuple[float, float] | None:
+        words = [raw.get(column, "") for column in SPAN_COLUMNS]
+        if not any(words):
+            return None
+        try:
+            onset_s, offset_s = map(float, words)
+        except ValueError:
+            onset_s = offset_s = float("nan")
+        if not 0 <= onset_s < offset_s <= duration_s + _SPAN_SLACK_S:
+            msg = f"{self.manifest}, line {line}: onset_s and offset_s must be a span within the clip's {duration_s:g} s, got {words}"
+            raise ManifestError(msg)
+        return onset_s, offset_s

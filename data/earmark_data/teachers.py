@@ -57,6 +57,8 @@ class Teacher:
     def windows(self, row: int, start_s: float, stop_s: float) -> slice:
         """The windows of a clip whose middle lies in the span, or the nearest one if none does; empty for an unscored clip."""
         first, last = int(self.offsets[row]), int(self.offsets[row + 1])
+        if first == last:
+            return slice(first, first)
         low = math.ceil((start_s - self.window_s / 2) / self.hop_s)
         high = math.floor((stop_s - self.window_s / 2) / self.hop_s)
         if high < low:

@@ -33,7 +33,7 @@ from earmark_edge.policy import PolicyError
 from earmark_edge.report import JsonLinesReport, Report, TableReport, clock, unverified_warning
 from earmark_edge.scan import LabelSeconds, Totals, hear
 from earmark_edge.scorer import Scorer, ScoringError
-from earmark_edge.settings import EdgeSettings, SettingsError, default_bundle
+from earmark_edge.settings import EdgeSettings, SettingsError, bundle_to_run
 from earmark_edge.spool import SpoolError
 from earmark_edge.uplink import AddressError, UplinkError
 from earmark_model.contract import BundleError
@@ -67,7 +67,9 @@ def scan(
         settings = EdgeSettings.from_environment(os.environ)
         with ExitStack() as stack:
             outgoing = stack.enter_context(way_out(settings, lambda line: _print_line(stderr, line))) if send else None
-            detector = Detector(Scorer(bundle or settings.bundle or default_bundle(), threads=settings.threads), settings.decide)
+            detector = Detector(
+                Scorer(bundle_to_run(bundle or settings.bundle, settings.state)[0], threads=settings.threads), settings.decide
+            )
             report: Report = JsonLinesReport() if json_lines else TableReport()
             run = _Scan(detector, report, stderr, outgoing)
             if json_lines:

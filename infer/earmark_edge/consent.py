@@ -19,7 +19,8 @@ class Consent:
     """A record of consent, signed by the device that it was given to. It names no person.
 
     `tiers`: how much of a flagged span may leave, 0 (score track) to 3 (original audio). `labels`: which sounds may. `may_train`: whether a
-    reviewer's verdicts may train models. `withdrawn_at`: "" while it stands. All times are ISO 8601 in UTC.
+    reviewer's verdicts may train models. `may_slice`: whether a random few of the sounds below the threshold may leave too, masked, to
+    count what is missed; left out of the bytes where not. `withdrawn_at`: "" while it stands. All times are ISO 8601 in UTC.
     """
 
     consent_id: str
@@ -29,11 +30,13 @@ class Consent:
     expires_at: str
     labels: tuple[str, ...] = tuple(sorted(SENSITIVE))
     withdrawn_at: str = ""
+    may_slice: bool = False
 
     def __post_init__(self) -> None:
         check_id("consent_id", self.consent_id)
         require(bool(check_tiers("tiers", self.tiers)), "tiers", "at least one tier", self.tiers)
-        require(isinstance(self.may_train, bool), "may_train", "true or false", self.may_train)
+        for name in ("may_train", "may_slice"):
+            require(isinstance(getattr(self, name), bool), name, "true or false", getattr(self, name))
         for name in ("given_at", "expires_at"):
             require(is_utc(getattr(self, name)), name, "an ISO 8601 time in UTC", getattr(self, name))
         require(
@@ -46,7 +49,7 @@ class Consent:
 
     def to_bytes(self) -> bytes:
         """Canonical JSON."""
-        return canonical_json(asdict(self))
+        return canonical_json({name: value for name, value in asdict(self).items() if name != "may_slice" or value})
 
     @classmethod
     def from_bytes(cls, payload: bytes) -> Consent:

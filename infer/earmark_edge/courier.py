@@ -128,6 +128,14 @@ class Courier:
         """
         return read_policy(self.state, self.credentials.enrolment.signing_key)
 
+    def slice_probability(self) -> float:
+        """With which a sound below the threshold may be drawn now; 0 unless household and policy both let it be."""
+        try:
+            consent, policy = self.consent(), self.policy()
+        except (ConsentError, MutedError, PolicyError, KeyFileError):
+            return 0.0
+        return policy.slice_probability if policy and consent.may_slice else 0.0
+
     def accept(self, parcel: Parcel) -> bool:
         """Seal what of a parcel may leave, and put it into the outbox durably; False where its event was there already.
 
@@ -143,6 +151,9 @@ class Courier:
         labels = set(consent.labels) & set(policy.labels if policy else consent.labels)
         if event.label not in labels:
             msg = f"{event.label} is not among the sounds that may leave ({', '.join(sorted(labels))}); see `earmark edge consent`"
+            raise ConsentError(msg)
+        if event.slice_probability is not None and event.slice_probability != self.slice_probability():
+            msg = "what was drawn to count misses may no longer leave: the household's record or the policy has changed meanwhile"
             raise ConsentError(msg)
         tiers = set(consent.tiers) & set(policy.tiers if policy else _TIERS_WITHOUT_POLICY)
         clips = tuple(clip for clip in event.clips if clip.tier in tiers)

@@ -103,6 +103,12 @@ def give_consent_command(
     days: Annotated[float, typer.Option(min=0.01, max=3660, help="How long it stands.")] = 365.0,
     labels: Annotated[str, typer.Option(help="Which sounds may leave.")] = ",".join(SENSITIVE),
     training: Annotated[bool, typer.Option("--training/--no-training", help="Whether what reviewers decide may train models.")] = False,
+    slices: Annotated[
+        bool,
+        typer.Option(
+            "--slice/--no-slice", help="Whether a random few sounds below the threshold may leave too, masked, to count what is missed."
+        ),
+    ] = False,
     consent_id: Annotated[str | None, typer.Option("--id", help="A name for the record; a random one otherwise.")] = None,
     state: StateOption = None,
 ) -> None:
@@ -113,7 +119,7 @@ def give_consent_command(
         routed = tuple(sorted({word.strip() for word in labels.split(",") if word.strip()}))
         expires = now + timedelta(days=days)
         name = consent_id or f"consent-{secrets.token_hex(8)}"
-        consent = Consent(name, tuple(wanted), training, now.isoformat(), expires.isoformat(), routed)
+        consent = Consent(name, tuple(wanted), training, now.isoformat(), expires.isoformat(), routed, may_slice=slices)
         write_consent(folder, device_key(folder), consent)
         typer.echo(f"consent {name!r} stands until {expires:%Y-%m-%d}; `earmark edge consent withdraw` ends it at once")
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from earmark_edge.decide import DecideConfig, Decider, Decision, Rules
 from earmark_edge.event import ScoreTrack
+from earmark_edge.near import NearMisses
 from earmark_edge.ring import AudioRing
 from earmark_edge.scorer import Scorer
 from earmark_edge.spans import Span, SpanTracker
@@ -60,33 +61,40 @@ class Detection:
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """What a piece of the stream completed."""
+    """What a piece of the stream completed; `near` are stretches below the thresholds, where the detector was asked for them."""
 
     windows: tuple[ScoredWindow, ...] = ()
     detections: tuple[Detection, ...] = ()
+    near: tuple[Detection, ...] = ()
 
     @classmethod
     def joined(cls, parts: Iterable[Heard]) -> Heard:
         """What several pieces completed, in order."""
         parts = list(parts)
-        return cls(tuple(w for part in parts for w in part.windows), tuple(d for part in parts for d in part.detections))
+        windows, detections, near = (
+            tuple(each for part in parts for each in getattr(part, name)) for name in ("windows", "detections", "near")
+        )
+        return cls(windows, detections, near)
 
 
 class Detector:
     """One stream through one bundle. Feeding it in other chunks changes neither scores (beyond rounding) nor detections.
+
+    With `near` it also gives the stretches that come near a threshold and reach none, for a slice to be drawn from.
 
     Raises:
         BundleError: the bundle's labels are not those that events are made of.
         DecideConfigError: the configuration does not fit the bundle.
     """
 
-    def __init__(self, scorer: Scorer, config: DecideConfig | None = None) -> None:
+    def __init__(self, scorer: Scorer, config: DecideConfig | None = None, *, near: bool = False) -> None:
         spec = scorer.spec
         self.rules = Rules(spec, config or DecideConfig())
         self._scorer = scorer
         self._windower = Windower(spec.window_samples, spec.hop_samples)
         self._decider = Decider(self.rules)
         self._tracker = SpanTracker(self.rules)
+        self._near = NearMisses(self.rules) if near else None
         self._ring = AudioRing(self._tracker.lookback_samples + 2 * spec.window_samples)
 
     def feed(self, samples: Floats) -> Heard:
@@ -114,7 +122,8 @@ class Detector:
     def flush(self) -> Heard:
         """The stream has ended: score its zero-padded tail and close what is open; then as new."""
         tail = self._score(self._windower.flush())
-        closed = Heard(detections=tuple(self._detection(span) for span in self._tracker.flush()))
+        near = self._near_misses(self._near.flush()) if self._near else ()
+        closed = Heard(detections=tuple(self._detection(span) for span in self._tracker.flush()), near=near)
         self.reset()
         return Heard.joined([tail, closed])
 
@@ -123,6 +132,8 @@ class Detector:
         self._windower.reset()
         self._decider.reset()
         self._tracker.reset()
+        if self._near:
+            self._near.reset()
         self._ring.wipe()
 
     @property
@@ -135,12 +146,18 @@ class Detector:
             return Heard()
         scores = self._scorer.run(np.stack([window.samples for window in windows]))
         scored, detections = [], []
+        near: list[Span] = []
         for window, clip_scores, frame_scores in zip(windows, scores.clip, scores.frame, strict=True):
             decision = self._decider.decide(clip_scores)
             scored.append(ScoredWindow(self._second(window.start), self._second(window.end), clip_scores, frame_scores, decision))
             spans = self._tracker.feed(window.start, window.valid, clip_scores, frame_scores, is_flagged=decision.is_flagged)
             detections += [self._detection(span) for span in spans]
-        return Heard(tuple(scored), tuple(detections))
+            if self._near:
+                near += self._near.feed(window.start, window.valid, clip_scores, frame_scores, is_flagged=decision.is_flagged)
+        return Heard(tuple(scored), tuple(detections), self._near_misses(near))
+
+    def _near_misses(self, spans: list[Span]) -> tuple[Detection, ...]:
+        return tuple(replace(self._detection(span), reason=Reason.BELOW_THRESHOLD) for span in spans)
 
     def _detection(self, span: Span) -> Detection:
         rules, spec = self.rules, self.rules.spec

@@ -8,7 +8,18 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
-from earmark_edge.wire import MAX_ID_CHARS, MAX_JSON_INTEGER, WireError, canonical_json, checked, is_sha256, is_utc, parse_object, require
+from earmark_edge.wire import (
+    MAX_ID_CHARS,
+    MAX_JSON_INTEGER,
+    WireError,
+    canonical_json,
+    check_slice_probability,
+    checked,
+    is_sha256,
+    is_utc,
+    parse_object,
+    require,
+)
 from earmark_model.contract import LABELS, Reason
 
 __all__ = ["AUDIO_TIER", "MAX_EVENT_BYTES", "MAX_ID_CHARS", "MAX_JSON_INTEGER", "ClipObject", "Event", "Receipt", "ScoreTrack", "WireError"]
@@ -58,6 +69,8 @@ class Event:
     `scores` holds the peak calibrated probability of every label inside the span. `key_id` names the service's key that the objects
     are sealed to, and `policy_version` the policy in force, 0 for none.
     `incident`: events of one `boot_id` that share it are parts of one happening, or lie near each other.
+    `slice_probability`: with which this sound below the threshold was drawn to count what is missed; None for whatever was flagged. It is
+    left out of the bytes where it is None.
     """
 
     event_id: str
@@ -80,6 +93,7 @@ class Event:
     key_id: str | None = None
     policy_version: int = 0
     incident: int = 0
+    slice_probability: float | None = None
     schema: int = EVENT_SCHEMA
 
     def __post_init__(self) -> None:
@@ -114,6 +128,17 @@ class Event:
         require(0 <= self.policy_version <= MAX_JSON_INTEGER, "policy_version", "0 or more, below 2^53", self.policy_version)
         tiers = [clip.tier for clip in self.clips]
         require(len(set(tiers)) == len(tiers), "clips", "at most one object per tier", tiers)
+        if self.slice_probability is not None:
+            check_slice_probability(self.slice_probability)
+            is_slice = self.reason is Reason.BELOW_THRESHOLD and AUDIO_TIER not in tiers
+            require(is_slice, "slice_probability", "only below the threshold, and without the original", (self.reason, tiers))
+
+    def words(self) -> dict[str, object]:
+        """The fields as they are written and sealed to: one that is not used is not there, so that older readers know the event."""
+        words = asdict(self)
+        if self.slice_probability is None:
+            del words["slice_probability"]
+        return words
 
     def to_bytes(self) -> bytes:
         """Canonical JSON: sorted keys, no blanks, UTF-8. Equal events give equal bytes.
@@ -121,7 +146,7 @@ class Event:
         Raises:
             WireError: the event is larger than 4 kB.
         """
-        payload = canonical_json(asdict(self))
+        payload = canonical_json(self.words())
         require(len(payload) <= MAX_EVENT_BYTES, "event", f"at most {MAX_EVENT_BYTES} bytes", len(payload))
         return payload
 

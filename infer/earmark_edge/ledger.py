@@ -61,6 +61,7 @@ class LedgerEntry:
             "label": self.event.label,
             "seconds": round(self.event.offset_s - self.event.onset_s, 2),
             "reason": self.event.reason.value,
+            "slice_probability": self.event.slice_probability,
             "consent_id": self.event.consent_id,
             "state": self.state,
             "sent_at": self.sent_at,
@@ -79,7 +80,10 @@ def lines_of(entry: LedgerEntry) -> list[str]:
     event = entry.event
     what = _LABELS.get(event.label, event.label)
     seconds = event.offset_s - event.onset_s
-    lines = [f"{_when(event.wall_time)}: what the device took for {what}, {seconds:.1f} seconds ({_STATES[entry.state]})"]
+    took = f"what the device took for {what}"
+    if event.slice_probability is not None:
+        took = f"a sound that it did not flag, most like {what}, drawn by chance ({event.slice_probability:.1%}) to count what it misses"
+    lines = [f"{_when(event.wall_time)}: {took}, {seconds:.1f} seconds ({_STATES[entry.state]})"]
     why = f"scored {event.peak_score:.0%}, threshold {event.threshold:.0%}, reason {event.reason.value}"
     lines.append(f"why: {why}; under consent {event.consent_id}")
     if entry.sent_at:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from earmark_edge.bundle_offer import TRIAL_WORDS
 from earmark_edge.signature import KEY_BYTES
 from earmark_edge.wire import (
     MAX_JSON_INTEGER,
@@ -25,6 +26,10 @@ from earmark_edge.wire import (
 
 MAX_MESSAGE_BYTES = 4096
 _CANARIES = ("", "passed", "missed")
+_COUNTS = (
+    *("next_seq", "waiting_events", "waiting_bytes", "dropped_objects", "set_aside"),
+    *("policy_version", "bundle_version", "offered_version"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +120,8 @@ class Heartbeat:
 
     `boot_id` and `next_seq`: the stream that runs, and the number that its next event will bear. `waiting_events` and `waiting_bytes`: what
     lies in the outbox; `dropped_objects` and `set_aside`: what was given up for want of space, and what the service refused.
-    `canary`: how the last known sound fared, "passed" or "missed", or "" where none was played.
+    `canary`: how the last known sound fared, "passed" or "missed", or "" where none was played. `bundle_version`: the offered bundle that
+    runs, 0 for another; `offered_version`: the one that was taken in last, and `trial` what became of it, one of `TRIAL_WORDS`.
     """
 
     sent_at: str
@@ -131,14 +137,18 @@ class Heartbeat:
     model_sha256: str
     consent_id: str
     policy_version: int
+    bundle_version: int = 0
+    offered_version: int = 0
+    trial: str = ""
 
     def __post_init__(self) -> None:
         require(is_utc(self.sent_at), "sent_at", "an ISO 8601 time in UTC", self.sent_at)
         check_id("boot_id", self.boot_id)
-        for name in ("next_seq", "waiting_events", "waiting_bytes", "dropped_objects", "set_aside", "policy_version"):
+        for name in _COUNTS:
             require(0 <= getattr(self, name) <= MAX_JSON_INTEGER, name, "0 or more, below 2^53", getattr(self, name))
         require(isinstance(self.is_muted, bool), "is_muted", "true or false", self.is_muted)
         require(self.canary in _CANARIES, "canary", f"one of {_CANARIES}", self.canary)
+        require(self.trial in TRIAL_WORDS, "trial", f"one of {TRIAL_WORDS}", self.trial)
         for name in ("config_sha256", "model_sha256"):
             require(is_sha256(getattr(self, name)), name, "a SHA-256", getattr(self, name))
         if self.consent_id:

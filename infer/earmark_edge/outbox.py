@@ -11,7 +11,7 @@ from uuid import UUID, uuid5
 
 from earmark_edge.decide import Rules
 from earmark_edge.detector import Detection
-from earmark_edge.event import ClipObject, Event
+from earmark_edge.event import AUDIO_TIER, ClipObject, Event
 from earmark_edge.tiers import tier_objects, wav_bytes
 from earmark_model.contract import BundleSpec, sha256_file
 
@@ -56,14 +56,20 @@ def file_origin(path: Path, duration_s: float, rules: Rules, consent_id: str) ->
     return Origin(str(uuid5(_NAMESPACE, ":".join(parts))), started_at, FILE_TIME_UNCERTAINTY_S, consent_id)
 
 
-def pack(detection: Detection, seq: int, origin: Origin, rules: Rules, *, with_audio: bool = True) -> Parcel:
+def pack(
+    detection: Detection, seq: int, origin: Origin, rules: Rules, *, with_audio: bool = True, slice_probability: float | None = None
+) -> Parcel:
     """The event of `detection`, number `seq` of its stream, with an object for every tier; without audio, for tiers 0 and 1.
+
+    `slice_probability`: with which it was drawn, for what was not flagged; then the original is not among the objects.
 
     Raises:
         WireError: the detection does not fit the wire format.
     """
     rate_hz = rules.spec.sample_rate_hz
     objects = tier_objects(detection, rate_hz, with_audio=with_audio)
+    if slice_probability is not None:
+        objects = {tier: made for tier, made in objects.items() if tier != AUDIO_TIER}
     content = f"{origin.boot_id}:{detection.onset_s!r}:{hashlib.sha256(wav_bytes(detection.audio, rate_hz)).hexdigest()}"
     event = Event(
         event_id=str(uuid5(_NAMESPACE, content)),
@@ -83,6 +89,7 @@ def pack(detection: Detection, seq: int, origin: Origin, rules: Rules, *, with_a
         calibration_sha256=_calibration(rules.spec, detection.label),
         consent_id=origin.consent_id,
         incident=detection.incident,
+        slice_probability=slice_probability,
     )
     clips = tuple(ClipObject.of(tier, made.media_type, made.payload) for tier, made in objects.items())
     return Parcel(replace(event, clips=clips), {tier: made.payload for tier, made in objects.items()})

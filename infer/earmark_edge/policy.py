@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 
 from earmark_edge.consent import Consent
 from earmark_edge.messages import MAX_MESSAGE_BYTES
-from earmark_edge.wire import MAX_JSON_INTEGER, canonical_json, check_tiers, is_utc, read_message, require
+from earmark_edge.wire import MAX_JSON_INTEGER, canonical_json, check_slice_probability, check_tiers, is_utc, read_message, require
 from earmark_model.contract import LABELS, SENSITIVE
 
 
@@ -16,13 +16,18 @@ class PolicyError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """`tiers` that the service wants, `labels` that are routed to it, and those of them that are `urgent`: sent first, dropped last."""
+    """`tiers` that the service wants, `labels` that are routed to it, and those of them that are `urgent`: sent first, dropped last.
+
+    `slice_probability`: with which a sound below the threshold is drawn to count what is missed, in homes that consented to that and in no
+    other; 0 for none, and then it is left out of the bytes.
+    """
 
     version: int
     issued_at: str
     tiers: tuple[int, ...]
     labels: tuple[str, ...] = tuple(sorted(SENSITIVE))
     urgent: tuple[str, ...] = ("scream",)
+    slice_probability: float = 0.0
 
     def __post_init__(self) -> None:
         require(0 < self.version <= MAX_JSON_INTEGER, "version", "1 or more, below 2^53", self.version)
@@ -31,10 +36,12 @@ class Policy:
         for name in ("labels", "urgent"):
             labels = getattr(self, name)
             require(isinstance(labels, tuple) and set(labels) <= set(LABELS), name, f"some of {', '.join(LABELS)}", labels)
+        if self.slice_probability != 0:
+            check_slice_probability(self.slice_probability)
 
     def to_bytes(self) -> bytes:
         """Canonical JSON."""
-        return canonical_json(asdict(self))
+        return canonical_json({name: value for name, value in asdict(self).items() if name != "slice_probability" or value})
 
     @classmethod
     def from_bytes(cls, payload: bytes) -> Policy:

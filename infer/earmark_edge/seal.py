@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from earmark_edge.event import ClipObject, Event
@@ -72,7 +72,7 @@ def seal_context(event: Event, tier: int, media_type: str, device_id: str) -> by
 
     So an object opens only as what it was sealed as: with this event, span, model, configuration, policy, key and consent.
     """
-    words = {name: value for name, value in asdict(event).items() if name != "clips"}
+    words = {name: value for name, value in event.words().items() if name != "clips"}
     return _CONTEXT_PREFIX + canonical_json({"device_id": device_id, "event": words, "media_type": media_type, "tier": tier})
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
+from earmark_edge.bundle_store import BUNDLES_FOLDER, BundleStore
 from earmark_edge.decide import DecideConfig, DecideConfigError
+from earmark_edge.keys import KeyFileError, read_credentials
+
+logger = logging.getLogger(__name__)
 
 PREFIX = "EARMARK_"
 DEFAULT_OUTBOX_BYTES = 256 * 2**20
@@ -22,7 +27,7 @@ class SettingsError(ValueError):
 class EdgeSettings:
     """The device's settings; every field of `DecideConfig` is one too, such as `EARMARK_MARGIN_S`.
 
-    `bundle` (`EARMARK_BUNDLE`): the folder of the bundle to run, if not the shipped one.
+    `bundle` (`EARMARK_BUNDLE`): the folder of the bundle to run, whatever the review service offers.
     `threads` (`EARMARK_THREADS`): how many the graph may use.
     `state` (`EARMARK_STATE`): the folder of the device's key, enrolment, consent and outbox.
     `outbox_bytes` (`EARMARK_OUTBOX_BYTES`): how much sealed audio may wait there.
@@ -56,6 +61,21 @@ def default_bundle() -> Path:
     here = Path(__file__).resolve().parent
     installed = here / "bundles" / "earmark"
     return installed if installed.is_dir() else here.parents[1] / "model" / "bundles" / "earmark"
+
+
+def bundle_to_run(given: Path | None, state: Path) -> tuple[Path, int]:
+    """The bundle's folder, and its version where the review service offered it: `given` first, then what passed its trial, then ours."""
+    if given is not None:
+        return given, 0
+    if (state / BUNDLES_FOLDER).is_dir():
+        try:
+            store = BundleStore(state, read_credentials(state).enrolment.signing_key)
+        except KeyFileError as error:
+            logger.warning("offered bundles cannot be checked: %s; the one that ships runs", error)
+        else:
+            if version := store.running():
+                return store.folder(version), version
+    return default_bundle(), 0
 
 
 def _default_state(environ: Mapping[str, str]) -> Path:

@@ -27,6 +27,7 @@ class Purpose(StrEnum):
     TOMBSTONE = "earmark tombstone v1"
     POLICY = "earmark policy v1"
     STATUSES = "earmark statuses v1"
+    BUNDLE = "earmark bundle v1"
     AUDIT_HEAD = "earmark audit head v1"
     """By the service, for itself: the last entry of its log."""
 

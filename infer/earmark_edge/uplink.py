@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote, urlsplit
 
+from earmark_edge.bundle_offer import OfferedFile
 from earmark_edge.event import Receipt, WireError
 from earmark_edge.keys import Credentials
 from earmark_edge.messages import Dropped, Heartbeat, Status, read_statuses, tombstone_bytes
@@ -29,6 +30,8 @@ from earmark_edge.wire import canonical_json
 _DONE = {HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.NO_CONTENT}
 _PASSING = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
 """Refusals that may be otherwise in a moment; so may every failure of the service itself (5xx)."""
+_MOST_ANSWER_BYTES = 4 * 2**20
+_MOST_PROBLEM_BYTES = 64 * 2**10
 
 
 class UplinkError(RuntimeError):
@@ -211,6 +214,25 @@ class Uplink:
             return None
         return answer.body, self._checked(answer, Purpose.POLICY)
 
+    def bundle_offer(self) -> tuple[bytes, bytes] | None:
+        """The bundle that this device is offered and the signature on it, which was checked; None where there is none.
+
+        Raises:
+            UplinkError, UplinkDownError: as for `announce`.
+        """
+        answer = self._request("GET", "bundle", b"", {})
+        if answer.status == HTTPStatus.NO_CONTENT:
+            return None
+        return answer.body, self._checked(answer, Purpose.BUNDLE)
+
+    def bundle_file(self, version: int, file: OfferedFile) -> bytes:
+        """A file of an offered bundle, never more than its length; whoever asks compares its hash.
+
+        Raises:
+            UplinkError, UplinkDownError: as for `announce`.
+        """
+        return self._request("GET", f"bundles/{version}/{quote(file.name, safe='')}", b"", {}, most_bytes=file.length).body
+
     def statuses(self, event_ids: list[str]) -> list[Status]:
         """What became of at most 200 events.
 
@@ -239,20 +261,26 @@ class Uplink:
             raise UplinkError(msg) from error
         return signature
 
-    def _request(self, method: str, target: str, body: bytes, headers: dict[str, str], event_id: str = "") -> _Answer:
-        """A 2xx answer, after as many attempts as it takes and the backoff allows."""
+    def _request(
+        self, method: str, target: str, body: bytes, headers: dict[str, str], event_id: str = "", most_bytes: int = _MOST_ANSWER_BYTES
+    ) -> _Answer:
+        """A 2xx answer of at most `most_bytes`, after as many attempts as it takes and the backoff allows."""
         address = f"{self._url}/api/v1/{target}"
         failures = 0
         while True:
             asked_s = None
             try:
-                answer = self._client.request(method, address, content=body, headers=headers)
+                with self._client.stream(method, address, content=body, headers=headers) as answer:
+                    content = _read_capped(answer, max(most_bytes, _MOST_PROBLEM_BYTES))
             except self._request_error as error:
                 cause = f"{method} {address}: {one_line(error) or type(error).__name__}"
             else:
                 if answer.status_code in _DONE:
-                    return _Answer(answer.status_code, bytes(answer.content), answer.headers.get(SIGNATURE_HEADER))
-                cause = f"{method} {address}: {told(answer.status_code, answer.content)}"
+                    if len(content) > most_bytes:
+                        msg = f"{method} {address}: an answer of more than {most_bytes} bytes; is it a review service of this version?"
+                        raise UplinkError(msg)
+                    return _Answer(answer.status_code, content, answer.headers.get(SIGNATURE_HEADER))
+                cause = f"{method} {address}: {told(answer.status_code, content)}"
                 if answer.status_code == HTTPStatus.UNAUTHORIZED:
                     raise UplinkDownError(cause)
                 if answer.status_code == HTTPStatus.GONE and self._is_tombstone(event_id, answer.headers.get(SIGNATURE_HEADER)):
@@ -287,6 +315,16 @@ class Uplink:
             msg = f"event {event.event_id}: the receipt is for another event ({one_line(receipt.event_id)}) or device"
             raise UplinkError(msg)
         return SignedReceipt(receipt, answer.body, signature)
+
+
+def _read_capped(answer: Any, most_bytes: int) -> bytes:
+    """The body, or a little more than `most_bytes` of it: a service that never ends its answer fills no memory."""
+    body = bytearray()
+    for chunk in answer.iter_bytes():
+        body += chunk
+        if len(body) > most_bytes:
+            break
+    return bytes(body)
 
 
 def _is_loopback(host: str) -> bool:

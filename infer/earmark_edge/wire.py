@@ -91,6 +91,16 @@ def check_id(name: str, value: object) -> None:
     require(is_id, name, f"1 to {MAX_ID_CHARS} printable characters", value)
 
 
+def check_slice_probability(value: object) -> None:
+    """Insist on a probability with which sounds below the threshold are drawn.
+
+    Raises:
+        WireError: it is not above 0 and at most 1.
+    """
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    require(is_number and 0 < value <= 1, "slice_probability", "a probability above 0, at most 1", value)  # type: ignore[operator]  # a number
+
+
 def check_tiers(name: str, tiers: Any) -> tuple[int, ...]:
     """A list of tiers, each once, in rising order.
 

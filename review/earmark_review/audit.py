@@ -58,7 +58,10 @@ class Action(StrEnum):
     ORIGINAL_REFUSED = "original.refused"
     HOUSEHOLD_ERASED = "household.erased"
     EXPORT_MADE = "export.made"
+    EXPORT_WITHDRAWN = "export.withdrawn"
     USER_ADDED = "user.added"
+    USER_DISABLED = "user.disabled"
+    USER_ENABLED = "user.enabled"
     DEVICE_ADDED = "device.added"
     DEVICE_REVOKED = "device.revoked"
     ENROLMENT_OFFERED = "enrolment.offered"
@@ -68,6 +71,9 @@ class Action(StrEnum):
     CONSENT_RECORDED = "consent.recorded"
     POLICY_ISSUED = "policy.issued"
     CANARY_MISSED = "canary.missed"
+    BUNDLE_OFFERED = "bundle.offered"
+    BUNDLE_ADOPTED = "bundle.adopted"
+    BUNDLE_FAILED = "bundle.failed"
 
 
 ALERTS = frozenset(
@@ -78,6 +84,7 @@ ALERTS = frozenset(
         Action.SIGN_IN_PAUSED,
         Action.SIGNATURE_REFUSED,
         Action.CANARY_MISSED,
+        Action.BUNDLE_FAILED,
         Action.CASE_ESCALATED,
         Action.CASE_EXPIRED,
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import timedelta
@@ -17,22 +17,29 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from earmark_model.consents import MarkError, mark
 from earmark_model.contract import SENSITIVE
 from earmark_review import audit
 from earmark_review.accounts import Role
 from earmark_review.anchors import faults, head_of, read_anchor
+from earmark_review.bundle_cli import bundle_app
 from earmark_review.cases import Verdict
-from earmark_review.errors import ReviewError
+from earmark_review.errors import ReviewError, SettingsError
 from earmark_review.export import export
+from earmark_review.misses import misses_in_words
 from earmark_review.service import Service, open_service
 from earmark_review.settings import read_settings
 from earmark_review.store.devices import list_devices, revoke_device
+from earmark_review.store.exports import Gone, all_gone
 from earmark_review.store.golden import add_golden
-from earmark_review.store.overview import exposition, overview
+from earmark_review.store.missed import missed
+from earmark_review.store.overview import WEEKS, exposition, overview
 from earmark_review.store.policies import issue_policy
+from earmark_review.store.revocation import disable, enable, end_all
 from earmark_review.store.users import count_users
 from earmark_review.web.serving import listen, url_of
 from earmark_review.web.serving import serve as serve_until_interrupted
+from earmark_review.withdrawals import marks_of
 
 app = typer.Typer(name="review", help="Where people decide on what devices flagged.", no_args_is_help=True)
 user_app = typer.Typer(help="Local accounts.", no_args_is_help=True)
@@ -64,6 +71,9 @@ def _opened(data: Path | None, **overrides: object) -> Iterator[Service]:
     except ReviewError as error:
         typer.echo(f"earmark review: {error}", err=True)
         raise typer.Exit(1) from error
+
+
+app.add_typer(bundle_app(_opened), name="bundle")
 
 
 @app.command("serve")
@@ -118,6 +128,28 @@ def add_user_command(
             password = typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
         service.add_user(name, password, role)
         typer.echo(f"added {role} {name!r}")
+
+
+@user_app.command("sign-out")
+def sign_out_command(name: Annotated[str, typer.Argument(help="The account's name.")], data: DataOption = None) -> None:
+    """End every session of an account at once; what it holds goes back to the queue."""
+    with _opened(data) as service, service.database.writing() as conn:
+        typer.echo(f"ended {end_all(conn, name, service.now())} sessions of {name!r}")
+
+
+@user_app.command("disable")
+def disable_user_command(name: Annotated[str, typer.Argument(help="The account's name.")], data: DataOption = None) -> None:
+    """Close an account: its sessions end at once and it cannot sign in; what it decided stays."""
+    with _opened(data) as service, service.database.writing() as conn:
+        typer.echo(f"closed {name!r}, and ended {disable(conn, name, service.now())} sessions")
+
+
+@user_app.command("enable")
+def enable_user_command(name: Annotated[str, typer.Argument(help="The account's name.")], data: DataOption = None) -> None:
+    """Let a closed account sign in again."""
+    with _opened(data) as service, service.database.writing() as conn:
+        enable(conn, name, service.now())
+        typer.echo(f"opened {name!r}")
 
 
 @device_app.command("enrol")
@@ -177,6 +209,12 @@ def issue_policy_command(
     tiers: Annotated[str, typer.Option(help="What devices may send, of 0 (scores), 1 (picture), 2 (masked), 3 (original).")],
     labels: Annotated[str, typer.Option(help="Sounds that are routed here.")] = ",".join(SENSITIVE),
     urgent: Annotated[str, typer.Option(help="Of these, the ones that are sent first and dropped last.")] = "scream",
+    slice_probability: Annotated[
+        float,
+        typer.Option(
+            "--slice", metavar="P", help="Draw each sound below the threshold with this probability, where homes consented to it."
+        ),
+    ] = 0.0,
     data: DataOption = None,
 ) -> None:
     """Put the next version of the policy in force; a device refuses one that its household did not consent to."""
@@ -184,7 +222,7 @@ def issue_policy_command(
         try:
             wanted = [int(tier) for tier in tiers.split(",") if tier.strip()]
             with service.database.writing() as conn:
-                policy = issue_policy(conn, wanted, _words(labels), _words(urgent), service.now())
+                policy = issue_policy(conn, wanted, _words(labels), _words(urgent), service.now(), slice_probability)
         except ValueError as error:
             typer.echo(f"earmark review: {error}", err=True)
             raise typer.Exit(2) from error
@@ -199,9 +237,56 @@ def _words(text: str) -> list[str]:
 def erase_household_command(
     consent_id: Annotated[str, typer.Argument(metavar="CONSENT_ID", help="The household's record of consent.")], data: DataOption = None
 ) -> None:
-    """Delete every event that came under a household's consent, their cases and clips; tombstones refuse them from then on."""
+    """Delete every event that came under a household's consent, their cases and clips; tombstones refuse them from then on.
+
+    What of it was exported is deleted there, and the export and the models made of it are marked; what cannot be reached is told.
+    """
     with _opened(data) as service:
         typer.echo(f"deleted {service.erase_household(consent_id)} events")
+        _tell_missed(service.reach_exports().missed)
+
+
+def _tell_missed(missed: Sequence[str]) -> None:
+    for line in missed:
+        typer.echo(f"earmark review: {line}", err=True)
+
+
+@app.command("withdrawals")
+def withdrawals_command(
+    data: DataOption = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Also write everything that was ever withdrawn here, for `earmark model withdraw --mark`.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Let withdrawals and deletions reach exports and the models made of them; exit status 1 where some cannot be reached.
+
+    The running service does so each minute. What was withdrawn is deleted from the export's folder; its manifest and the models carry
+    the mark `withdrawn.json`, on which `train.py` and `earmark model export` refuse them.
+    """
+    with _opened(data) as service:
+        reached = service.reach_exports()
+        with service.database.reading() as conn:
+            gone = all_gone(conn)
+        if out is not None:
+            _write_marks(out, gone)
+    if as_json:
+        lists = {"exports": [str(path) for path in reached.exports], "models": [str(path) for path in reached.models]}
+        typer.echo(json.dumps({"withdrawn": len(gone), **lists, "missed": list(reached.missed)}))
+    else:
+        typer.echo(f"{len(gone)} exported rows are withdrawn; marked now: {len(reached.exports)} exports, {len(reached.models)} models")
+    _tell_missed(reached.missed)
+    if reached.missed:
+        raise typer.Exit(1)
+
+
+def _write_marks(out: Path, gone: Sequence[Gone]) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        mark(out, marks_of(gone))
+    except (OSError, MarkError) as error:
+        msg = f"{out}: the marks cannot be written ({error})"
+        raise SettingsError(msg) from error
 
 
 @app.command("export")
@@ -216,7 +301,9 @@ def export_command(
     if as_json:
         typer.echo(json.dumps(asdict(made)))
         return
-    typer.echo(f"{made.rows} verdicts in {out / 'verdicts.csv'}; {made.clips} clips with consent in {out / 'manifest.csv'}")
+    typer.echo(f"{made.rows} verdicts in {out / 'verdicts.csv'}; {made.labels} labels in {out / 'manifest.csv'}, {made.clips} with sound")
+    if not made.clips:
+        typer.echo("nothing to train with yet: no household consented to training, or none of its cases is settled", err=True)
     if made.missing:
         typer.echo(f"{made.missing} more could not be opened, or came without their original", err=True)
 
@@ -226,6 +313,29 @@ def metrics_command(data: DataOption = None) -> None:
     """Print the figures for Prometheus, such as for a node exporter's text file; no household, device or person is named."""
     with _opened(data) as service, service.database.reading() as conn:
         typer.echo(exposition(overview(conn, service.now()), service.now()), nl=False)
+
+
+@app.command("misses")
+def misses_command(
+    data: DataOption = None,
+    weeks: Annotated[int, typer.Option(min=1, max=520, help="Count the events of the last so many weeks.")] = WEEKS,
+    as_json: JsonOption = False,
+) -> None:
+    """Estimate how many sounds the ear missed, with an interval, from the random slice that homes consented to, and from canaries.
+
+    The policy's `--slice P` draws sounds below the threshold; each that a reviewer confirms stands for 1/P of them.
+    """
+    with _opened(data) as service, service.database.reading() as conn:
+        found = missed(conn, service.now() - timedelta(weeks=weeks))
+        canaries = [health.canary for health in overview(conn, service.now()).devices]
+    heard, lost = canaries.count("passed"), canaries.count("missed")
+    if as_json:
+        typer.echo(json.dumps({"weeks": weeks, **asdict(found), "canaries_heard": heard, "canaries_missed": lost}))
+        return
+    typer.echo(f"the last {weeks} weeks, {found.homes} homes that let a slice be drawn")
+    for line in misses_in_words(found):
+        typer.echo(line)
+    typer.echo(f"canaries: of {heard + lost} devices that play them {lost} missed their last")
 
 
 @app.command("golden")

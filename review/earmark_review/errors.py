@@ -92,6 +92,14 @@ class SoundError(ReviewError, ValueError):
     """A clip cannot be decoded."""
 
 
+class BundleOfferError(ReviewError, ValueError):
+    """A bundle cannot be offered, or a file of one that was is no longer here."""
+
+
+class UnknownBundleError(ReviewError, LookupError):
+    """The device was offered no such bundle."""
+
+
 class UnknownCaseError(ReviewError, LookupError):
     """There is no such case."""
 

@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from earmark_edge.event import SCORE_TRACK_TIER, ScoreTrack, WireError
-from earmark_review import figures
+from earmark_edge.picture import ThirdOctavePicture
+from earmark_review import bands, figures
 from earmark_review.errors import BlobMissingError, KeyGoneError, SoundError, UnsealError
-from earmark_review.media import MASKED_TIER, ORIGINAL_TIER
+from earmark_review.media import MASKED_TIER, ORIGINAL_TIER, PICTURE_TIER
 from earmark_review.sound import Sound, read_sound
 from earmark_review.store.caseload import CaseFile
 from earmark_review.store.intake import DeclaredObject
@@ -39,6 +40,7 @@ class Evidence:
     duration_s: float
     time_ticks: Sequence[figures.Tick]
     span: figures.Span | None
+    bands: bands.BandsFigure | None
     sound: SoundFigure | None
     track: Sequence[figures.TrackLine]
     problems: Sequence[str]
@@ -59,10 +61,13 @@ def gather(file: CaseFile, open_sealed: Opener, cap_s: float, *, is_original_ope
     """Read and lay out a case's evidence; what cannot be read is told in `problems`, and the rest is shown."""
     problems: list[str] = []
     sound = _sound(audible(file, is_original_open=is_original_open), open_sealed, cap_s, problems)
+    picture = _picture(file, open_sealed, problems)
     track = _track(file, open_sealed, problems)
-    # Without a score track nobody says where the clip begins; then it is taken to begin with the event.
-    start_s = track.start_s if track else file.event.onset_s
-    duration_s = max(sound.duration_s if sound else 0.0, track.duration_s if track else 0.0) or file.line.length_s
+    # Without a score track and a picture nobody says where the clip begins; then it is taken to begin with the event.
+    start_s = next((told.start_s for told in (track, picture) if told), file.event.onset_s)
+    # A picture's last column may reach beyond the clip, so it gives the length only where nothing else does.
+    lengths = [told.duration_s for told in (sound, track) if told] or [picture.duration_s if picture else file.line.length_s]
+    duration_s = max(lengths)
     drawn = None
     if sound:
         wave = figures.waveform_path(sound.samples, duration_s, sound.rate_hz)
@@ -78,6 +83,7 @@ def gather(file: CaseFile, open_sealed: Opener, cap_s: float, *, is_original_ope
         duration_s,
         figures.time_ticks(duration_s),
         figures.event_span(file.event, start_s, duration_s),
+        bands.lay_out(picture, start_s, duration_s) if picture else None,
         drawn,
         figures.track_lines(track, duration_s, file.line.label) if track else (),
         problems,
@@ -92,6 +98,18 @@ def _sound(declared: DeclaredObject | None, open_sealed: Opener, cap_s: float, p
         return read_sound(io.BytesIO(open_sealed(declared)), cap_s)
     except (SoundError, *_NOT_OPENED) as error:
         problems.append(f"No picture of the clip: {error}.")
+        return None
+
+
+def _picture(file: CaseFile, open_sealed: Opener, problems: list[str]) -> ThirdOctavePicture | None:
+    """What the device drew, where the household lets it send that."""
+    declared = held_at(file, PICTURE_TIER)
+    if declared is None:
+        return None
+    try:
+        return ThirdOctavePicture.from_bytes(open_sealed(declared))
+    except (WireError, *_NOT_OPENED) as error:
+        problems.append(f"The device's picture cannot be read: {error}.")
         return None
 
 

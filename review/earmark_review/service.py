@@ -15,6 +15,7 @@ from earmark_review import audit
 from earmark_review.accounts import Role
 from earmark_review.anchors import head_of, write_anchor
 from earmark_review.blobs import BlobFolder
+from earmark_review.bundle_files import BundleFiles
 from earmark_review.decryptor import Decryptor
 from earmark_review.errors import DatabaseError, UnknownEventError
 from earmark_review.identity import ServiceIdentity, open_identity
@@ -35,6 +36,7 @@ from earmark_review.store.retention import (
 )
 from earmark_review.store.sessions import SignIn
 from earmark_review.store.users import add_user, new_account
+from earmark_review.withdrawals import Reached, reach_exports
 
 ORPHAN_AGE = timedelta(hours=1)
 CODE_LIFE = timedelta(hours=1)
@@ -64,6 +66,11 @@ class Service:
     def decryptor(self) -> Decryptor:
         """What opens sealed clips, under a live claim."""
         return Decryptor(self.database, self.keys, self.blobs, self.identity, self.now)
+
+    @property
+    def bundle_files(self) -> BundleFiles:
+        """The files of bundles that devices are offered."""
+        return BundleFiles(self.settings.data / "bundles")
 
     def add_user(self, name: str, password: str, role: Role = Role.REVIEWER) -> None:
         """Add a local account.
@@ -108,6 +115,7 @@ class Service:
         for key in keys:
             self.blobs.remove(key)
         self.database.truncate_log()
+        self.reach_exports()
 
     def erase_household(self, consent_id: str) -> int:
         """Delete everything that was sent under a household's consent; return how many events.
@@ -162,10 +170,15 @@ class Service:
         return head is not None and write_anchor(path, head, self.identity)
 
     def keep_house(self) -> None:
-        """What the running service does now and then: let go of what is due, and anchor the log."""
+        """What the running service does now and then: let go of what is due, also where it was exported, and anchor the log."""
         self.shred_due()
+        self.reach_exports()
         if self.settings.audit_anchor is not None:
             self.anchor(self.settings.audit_anchor)
+
+    def reach_exports(self) -> Reached:
+        """Let withdrawals and deletions reach the exports that hold what they concern, and the models made of these."""
+        return reach_exports(self.database, self.identity, self.now())
 
     def sweep(self) -> int:
         """Remove what interrupted uploads and deletions left in the blob folder; return how many objects."""

@@ -92,8 +92,22 @@ def _grey(ink: NDArray[np.float64]) -> NDArray[np.uint8]:
     return np.stack([np.zeros_like(ink), np.round(255 * ink)], axis=-1).astype(np.uint8)
 
 
-def _coloured(ink: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """From pale green to dark violet, getting darker throughout, so that a grey print still reads; `[rows, columns, 4]`."""
+def colour_at(ink: float) -> str:
+    """The colour of a loudness between 0 and 1, as CSS writes it; it fades in, as in the picture."""
+    red, green, blue = (round(float(part)) for part in _mixed(np.array([ink]))[0])
+    return f"rgb({red} {green} {blue} / {_opacity(ink):.2f})"
+
+
+def _mixed(ink: NDArray[np.float64]) -> NDArray[np.float64]:
+    """From pale green to dark violet, getting darker throughout, so that a grey print still reads; `[..., 3]`."""
     stops = np.linspace(0, 1, len(_COLOUR_STOPS))
-    channels = [np.interp(ink, stops, _COLOUR_STOPS[:, channel]) for channel in range(3)]
-    return np.stack([*channels, 255 * np.clip(2.5 * ink, 0, 1)], axis=-1).round().astype(np.uint8)
+    return np.stack([np.interp(ink, stops, _COLOUR_STOPS[:, channel]) for channel in range(3)], axis=-1)
+
+
+def _opacity(ink: NDArray[np.float64] | float) -> NDArray[np.float64]:
+    return np.asarray(np.clip(2.5 * np.asarray(ink), 0, 1))
+
+
+def _coloured(ink: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """Coloured, clear where there is no ink; `[rows, columns, 4]`."""
+    return np.concatenate([_mixed(ink), 255 * _opacity(ink)[..., None]], axis=-1).round().astype(np.uint8)

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.data.corpora import row, write_corpus, write_rows
+import soundfile
+from tests.data.corpora import COLUMNS, row, write_corpus, write_rows
 
 from earmark_data.dataset import ClipDataset, SamplingConfig
 from earmark_data.labels import MANIFEST_LABELS, TAGGER_LABELS, target_vector
@@ -135,6 +136,32 @@ def test_a_long_clip_is_cropped_where_the_teachers_hear_its_label(tmp_path: Path
     dataset = ClipDataset(manifest, pcm, dataclasses.replace(PLAIN, shares={"scream": 1.0}), seed=0, teachers=teachers)
     heard = [dataset[index].teacher[0] for index in range(100)]
     assert np.mean(np.array(heard) > 0.5) > 0.6  # a blind crop would meet those windows in a third of the draws
+
+
+@pytest.mark.parametrize(("span_s", "share"), [((6.0, 6.5), 0.25), ((3.0, 9.0), 1.0), ((0.0, 0.4), 0.2), ((9.5, 10.0), 0.25)])
+def test_crops_come_from_the_marked_span(tmp_path: Path, span_s: tuple[float, float], share: float) -> None:
+    """The clip is silent but for the span, so a crop holds as much of it as it can: all of a short one, nothing else of a long one."""
+    onset, offset = (round(16_000 * at) for at in span_s)
+    samples = np.zeros(160_000)
+    samples[onset:offset] = 0.5
+    soundfile.write(tmp_path / "a.wav", samples, 16_000)
+    marked = row(duration_s="10", onset_s=str(span_s[0]), offset_s=str(span_s[1]))
+    manifest = read_manifest(write_rows(tmp_path, [marked], (*COLUMNS, "onset_s", "offset_s")))
+    pcm = PcmStore.open(manifest, tmp_path / "cache", workers=1)
+    dataset = ClipDataset(manifest, pcm, dataclasses.replace(PLAIN, shares={"scream": 1.0}), seed=0)
+    crops = [dataset[index].audio for index in range(40)]
+    assert [np.mean(crop > 0.4) for crop in crops] == pytest.approx([share] * 40, abs=1e-3)
+    starts = {int(np.argmax(crop > 0.4)) for crop in crops}
+    assert len(starts) == 1 if span_s[0] == 0.0 or span_s[1] == 10.0 or share == 1.0 else len(starts) > 20
+
+
+def test_a_clip_that_no_teacher_scored_has_no_score_of_its_neighbour(tmp_path: Path) -> None:
+    manifest = read_manifest(write_corpus(tmp_path, clips_per_label=1))
+    teachers = Teachers.read(write_teachers(tmp_path / "teachers", manifest, {0: [0.9, 0.9]}), manifest)
+    for teacher in teachers.teachers:
+        teacher.offsets[2:] -= teacher.offsets[2] - teacher.offsets[1]  # the second clip has no window
+    assert teachers.scores(1, 0.0, 2.0).tolist() == [0.0] * 4
+    assert teachers.scores(0, 0.0, 2.0)[0] == pytest.approx(0.9, abs=1e-3)
 
 
 def test_teachers_give_soft_shouts_and_never_a_sensitive_label(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import pytest
 from tests.data.corpora import COLUMNS, row, write_corpus, write_rows
 
 from earmark_data.manifest import ManifestError, read_manifest
+from earmark_model.consents import Mark, mark
 
 
 @pytest.fixture
@@ -76,3 +77,36 @@ def test_selections_are_by_split_licence_and_source(tmp_path: Path) -> None:
         manifest.select(leave_out=["s7"])
     with pytest.raises(ManifestError, match="no row is left"):
         manifest.select(licence_tiers=["secret"])
+
+
+def test_a_marked_span_is_read_and_one_outside_its_clip_is_named(folder: Path) -> None:
+    columns = (*COLUMNS, "onset_s", "offset_s")
+    read = read_manifest(write_rows(folder, [row("a.wav", onset_s="0.25", offset_s="1.0"), row("b.wav")], columns))
+    assert [each.span_s for each in read] == [(0.25, 1.0), None]
+    for onset, offset in (("0.5", "1.2"), ("0.5", "0.5"), ("-0.1", "0.5"), ("", "0.5"), ("here", "there")):
+        path = write_rows(folder, [row("a.wav", onset_s=onset, offset_s=offset)], columns)
+        with pytest.raises(ManifestError, match=r"manifest\.csv, line 2: onset_s and offset_s must be a span within the clip's 1 s"):
+            read_manifest(path)
+
+
+def test_labels_without_sound_are_left_out_and_told_where_consent_is_kept_and_an_error_elsewhere(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [row("", group="g"), row("a.wav", consent="c", consent_version="v")]
+    with pytest.raises(ManifestError, match="line 2: no such file"):
+        read_manifest(write_rows(folder, rows))
+    read = read_manifest(write_rows(folder, rows, (*COLUMNS, "consent", "consent_version")))
+    assert [(each.index, each.consent) for each in read] == [(1, "c")]
+    assert "1 of 2 rows are labels without sound" in caplog.text
+    with pytest.raises(ManifestError, match=r"1 of 1 rows are labels without sound, since nobody consented .*; there is nothing to train"):
+        read_manifest(write_rows(folder, rows[:1], (*COLUMNS, "consent")))
+
+
+def test_a_withdrawal_beside_a_manifest_refuses_it_and_so_does_a_damaged_one(folder: Path) -> None:
+    path = write_rows(folder, [row("a.wav")])
+    mark(folder, [Mark("2026-03-01T00:00:00+00:00", "home", "case", "consent withdrawn")])
+    with pytest.raises(ManifestError, match=r"1 of its rows were withdrawn .*2026-03-01.*earmark review export"):
+        read_manifest(path)
+    (folder / "withdrawn.json").write_text("{")
+    with pytest.raises(ManifestError, match="not a readable mark of withdrawal"):
+        read_manifest(path)

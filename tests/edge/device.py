@@ -37,8 +37,8 @@ def consented(state: Path, consent_id: str = "consent-7", **changes: object) -> 
     return given
 
 
-def asked(state: Path, tiers: tuple[int, ...]) -> Policy:
-    """A policy that the service signed is in force, which asks for `tiers`."""
-    policy = Policy(1, datetime.now(UTC).isoformat(), tiers, tuple(LABELS))
+def asked(state: Path, tiers: tuple[int, ...], slice_probability: float = 0.0) -> Policy:
+    """A policy that the service signed is in force, which asks for `tiers`, and draws from what lies below the thresholds."""
+    policy = Policy(1, datetime.now(UTC).isoformat(), tiers, tuple(LABELS), slice_probability=slice_probability)
     _write_signed(state / POLICY_FILE, policy.to_bytes(), sign(SIGNING_KEY, Purpose.POLICY, policy.to_bytes()))
     return policy

@@ -5,7 +5,7 @@ import hashlib
 import json
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import NamedTuple
@@ -173,7 +173,9 @@ def serving() -> Iterator[ReviewDouble]:
             for name, value in (*answer.headers, ("Content-Length", str(len(answer.body)))):
                 self.send_header(name, value)
             self.end_headers()
-            self.wfile.write(answer.body)
+            with suppress(ConnectionError):  # a client that had enough of it
+                self.wfile.write(answer.body)
+                self.wfile.flush()
 
         do_GET = do_POST = do_PUT = handle_any  # noqa: N815 - the names that http.server calls
 

@@ -18,6 +18,7 @@ from earmark_edge.event import (
 from earmark_model.contract import LABELS, Reason
 
 SHA = "0123456789abcdef" * 4
+OPTIONAL = {"clips", "incident", "schema", "key_id", "policy_version", "slice_probability"}
 
 
 def event(**changes):
@@ -51,6 +52,28 @@ def track(**changes):
 
 def test_an_event_survives_the_wire():
     assert Event.from_bytes(event().to_bytes()) == event()
+
+
+DRAWN = {"reason": Reason.BELOW_THRESHOLD, "clips": (ClipObject(2, "audio/wav", 12, SHA),)}
+
+
+def test_a_drawn_event_carries_its_probability_and_any_other_is_written_as_before_there_were_any():
+    drawn = event(**DRAWN, slice_probability=0.05)
+    assert json.loads(drawn.to_bytes())["slice_probability"] == 0.05
+    assert Event.from_bytes(drawn.to_bytes()) == drawn
+    assert b"slice_probability" not in event().to_bytes()
+
+
+@pytest.mark.parametrize("changes", [*({**DRAWN, "slice_probability": bad} for bad in (0, -0.1, 1.5, float("nan"), "0.1", True))])
+def test_a_probability_that_is_none_is_an_error(changes):
+    with pytest.raises(WireError, match="slice_probability"):
+        event(**changes)
+
+
+@pytest.mark.parametrize("change", [{"reason": Reason.ROUTED_UNVERIFIED}, {"clips": (ClipObject(3, "audio/wav", 12, SHA),)}])
+def test_only_what_lies_below_the_threshold_is_drawn_and_never_the_original(change):
+    with pytest.raises(WireError, match="only below the threshold, and without the original"):
+        event(**{**DRAWN, **change}, slice_probability=0.05)
 
 
 def test_equal_events_give_equal_bytes_whatever_the_order_of_their_scores():
@@ -117,9 +140,7 @@ def test_a_clip_object_describes_its_payload():
     assert ClipObject.of(0, "application/json", b"{}") == ClipObject(0, "application/json", 2, hashlib.sha256(b"{}").hexdigest())
 
 
-@pytest.mark.parametrize(
-    "name", [field.name for field in fields(Event) if field.name not in {"clips", "incident", "schema", "key_id", "policy_version"}]
-)
+@pytest.mark.parametrize("name", [field.name for field in fields(Event) if field.name not in OPTIONAL])
 def test_a_missing_field_is_an_error(name):
     raw = json.loads(event().to_bytes())
     del raw[name]

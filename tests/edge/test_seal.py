@@ -13,6 +13,7 @@ from earmark_edge.event import ClipObject, Event
 from earmark_edge.seal import TAG_BYTES, WRAPPED_BYTES, SealedObject, SealError, open_object, seal_context, seal_object, seal_parcel
 from earmark_edge.seal import _suite as suite
 from earmark_edge.signature import Purpose, SignatureError, check, from_header, header_of, key_id, public_of, sign
+from earmark_model.contract import Reason
 
 SERVICE, OTHER, DEVICE = (hashlib.sha256(name).digest() for name in (b"service", b"other", b"device"))
 PLAIN = {0: b'{"scores":{}}', 3: b"RIFF" + bytes(5_000)}
@@ -87,15 +88,22 @@ OTHERWISE = {
     "policy_version": 7,
     "schema": 1,
 }
+assert set(OTHERWISE) == {field.name for field in fields(Event)} - {"clips", "scores", "slice_probability"}, "the last has its own test"
 
 
-@pytest.mark.parametrize("name", [field.name for field in fields(Event) if field.name not in {"clips", "scores"}])
+@pytest.mark.parametrize("name", [field.name for field in fields(Event) if field.name in OTHERWISE])
 def test_an_object_opens_with_no_other_event(name):
     made = parcel()
     changed = replace(made.event, **{name: OTHERWISE[name]})
     assert changed != made.event
     with pytest.raises(SealError):
         open_object(made.objects[3], SERVICE, seal_context(changed, 3, "audio/wav", key_id(public_of(DEVICE))))
+
+
+def test_an_object_opens_with_no_other_probability_of_having_been_drawn():
+    event = replace(parcel().event, reason=Reason.BELOW_THRESHOLD, clips=(), slice_probability=0.25)
+    contexts = {seal_context(replace(event, slice_probability=p), 2, "audio/wav", "d" * 64) for p in (0.25, 0.5, None)}
+    assert len(contexts) == 3
 
 
 @pytest.mark.parametrize(("tier", "kind", "device"), [(2, "audio/wav", DEVICE), (3, "audio/flac", DEVICE), (3, "audio/wav", OTHER)])

@@ -237,6 +237,13 @@ def test_only_a_signed_tombstone_says_that_an_event_is_gone(uplink, service, par
         uplink.announce(parcel.event)
 
 
+@pytest.mark.parametrize("status", [200, 400])
+def test_an_answer_without_end_fills_no_memory(uplink, service, parcel, status):
+    service.fail(Answer(status, b"x" * (5 * 2**20)))
+    with pytest.raises(UplinkError, match="more than" if status == 200 else "answered 400"):
+        uplink.announce(parcel.event)
+
+
 def test_a_redirect_is_not_followed_because_the_token_and_the_audio_would_go_along(uplink, service, parcel):
     service.fail(Answer(307, headers=(("Location", "http://127.0.0.1:9/elsewhere"),)))
     assert "answered 307" in said(uplink, parcel)

@@ -21,6 +21,7 @@ from argon2 import PasswordHasher
 from fastapi import FastAPI
 
 from earmark_edge.event import ClipObject, Event, Receipt, ScoreTrack
+from earmark_edge.picture import PICTURE_MEDIA_TYPE, third_octave_picture
 from earmark_edge.seal import WRAPPED_BYTES, WRAPPED_KEY_HEADER, seal_parcel
 from earmark_edge.signature import SIGNATURE_HEADER, Purpose, header_of, public_of, sign
 from earmark_model.contract import LABELS, Reason
@@ -65,6 +66,13 @@ def track_for(label: str, seconds: float = 1.0, start_s: float = 10.0) -> ScoreT
     return ScoreTrack(start_s, 0.1, scores, {label: 0.6})
 
 
+def picture_bytes() -> bytes:
+    """The device's picture of a tone at 500 Hz that is silent from the middle of a second on."""
+    times = np.arange(RATE_HZ) / RATE_HZ
+    tone = np.where(times < 0.5, 0.5 * np.sin(2 * np.pi * 500 * times), 0).astype(np.float32)
+    return third_octave_picture(tone, RATE_HZ, 10.0).to_bytes()
+
+
 @dataclass(frozen=True)
 class Sending:
     """An event, and by tier the ciphertexts of its objects and what they hold."""
@@ -103,6 +111,7 @@ def sending(
     device: str = "kitchen",
     *,
     masked: bool = False,
+    pictured: bool = False,
     **changes: object,
 ) -> Sending:
     """A sealed event of `device` with a score track and a clip, or with what `plain` maps tiers to: media types and bytes.
@@ -112,6 +121,8 @@ def sending(
     default = {0: ("application/json", track_for(label).to_bytes()), 3: ("audio/flac", tone_bytes())}
     if masked:
         default[2] = ("audio/flac", tone_bytes(frequency_hz=500))
+    if pictured:
+        default[1] = (PICTURE_MEDIA_TYPE, picture_bytes())
     inside = changes.pop("plain", default)
     declared = tuple(ClipObject.of(tier, kind, content) for tier, (kind, content) in inside.items())
     plain = {tier: content for tier, (_, content) in inside.items()}

@@ -85,7 +85,7 @@ def send(server, one, token, device="kitchen"):
 def two_cases(server, make_sending):
     token = server.service.add_device("kitchen", public_of(device_key("kitchen")))
     for event_id, label in (("event-1", "cry"), ("event-2", "scream")):
-        send(server, make_sending(event_id, label, masked=True), token)
+        send(server, make_sending(event_id, label, masked=True, pictured=True), token)
 
 
 def sign_in(page, name="ada"):

@@ -144,7 +144,7 @@ def test_each_kind_of_evidence_is_entered_once_under_a_lease(house, ada, held):
     ada.claim(held)
     ada.client.get(f"/cases/{held}/clip")
     again = [entry.detail["evidence"] for entry in house.log() if entry.action == "evidence.served"]
-    assert again == [*served, "waveform and scores", "audio of tier 2"]
+    assert again == [*served, "pictures and scores", "audio of tier 2"]
 
 
 def test_a_missing_blob_is_told_and_raises_an_alert(house, ada, held):

@@ -57,9 +57,10 @@ def rows_of(path):
         return list(csv.DictReader(file))
 
 
-def test_the_manifest_is_one_that_training_reads(house, decided, tmp_path):
-    assert export(house.service, tmp_path / "out") == Exported(rows=8, clips=4, missing=0)
+def test_the_manifest_is_one_that_training_reads(house, decided, tmp_path, caplog):
+    assert export(house.service, tmp_path / "out") == Exported(rows=8, labels=8, clips=4, missing=0)
     manifest = read_manifest(tmp_path / "out" / "manifest.csv")
+    assert "4 of 8 rows are labels without sound, since nobody consented to training with it; they are left out" in caplog.text
     assert {row.original_label: row.label for row in manifest} == {
         "distress": "cry",
         "play": "cry",
@@ -67,13 +68,15 @@ def test_the_manifest_is_one_that_training_reads(house, decided, tmp_path):
         "other_sound": "background",
     }
     assert len({row.group for row in manifest}) == len({row.split for row in manifest}) == 1
+    assert len({(row.consent, row.consent_version) for row in manifest}) == 1
+    assert manifest.rows[0].consent in (tmp_path / "out" / "CARD.md").read_text()
     given, _ = soundfile.read(manifest.rows[0].path)
     assert abs(np.argmax(np.abs(np.fft.rfft(given))) - 1000) <= 1  # the original's tone
 
 
 def test_spans_are_strong_labels_in_the_clips_own_time(house, decided, tmp_path):
     export(house.service, tmp_path / "out")
-    spans = {row["original_label"]: (float(row["onset_s"]), float(row["offset_s"])) for row in rows_of(tmp_path / "out" / "manifest.csv")}
+    spans = {row.original_label: row.span_s for row in read_manifest(tmp_path / "out" / "manifest.csv")}
     assert spans["play"] == pytest.approx((0.3, 0.5))
     assert spans["distress"] == pytest.approx((0.2, 0.6))
 
@@ -86,6 +89,17 @@ def test_without_consent_there_are_labels_and_no_sound_and_no_names_at_all(house
     for path in (tmp_path / "out").glob("*.csv"):
         for name in ("ada", "kitchen", "porch", "private", "consent-1"):
             assert not re.search(rf"\b{name}\b", path.read_text())
+
+
+def test_a_new_version_of_a_record_has_another_name_and_the_record_keeps_its_own(house, decided, tmp_path):
+    export(house.service, tmp_path / "first")
+    with house.service.database.writing() as conn:
+        payload = Consent("consent-1", (0, 1, 2, 3), **{"may_train": True, **YEAR, "given_at": "2026-01-02T00:00:00+00:00"}).to_bytes()
+        conn.execute(update(consents).values(payload=payload))
+    export(house.service, tmp_path / "second")
+    first, second = (read_manifest(tmp_path / name / "manifest.csv").rows[0] for name in ("first", "second"))
+    assert (first.consent, first.group) == (second.consent, second.group)
+    assert first.consent_version != second.consent_version
 
 
 def test_the_log_has_the_export_before_a_clip_is_opened(house, decided, tmp_path, monkeypatch):
@@ -122,7 +136,7 @@ def test_an_export_writes_into_a_new_folder_alone(house, tmp_path):
 
 def test_the_command_says_what_it_wrote(house, decided, tmp_path):
     answer = CliRunner().invoke(app, ["export", "--out", str(tmp_path / "out"), "--data", str(house.data), "--json"])
-    assert json.loads(answer.stdout) == {"rows": 8, "clips": 4, "missing": 0}
+    assert json.loads(answer.stdout) == {"rows": 8, "labels": 8, "clips": 4, "missing": 0}
 
 
 def test_a_household_is_erased_whole_and_stays_so(house, decided, make_sending):

@@ -6,6 +6,7 @@ import json
 import re
 
 import pytest
+from bench import security_headers
 
 from earmark_review import errors
 from earmark_review.accounts import Role
@@ -82,6 +83,14 @@ def test_every_answer_carries_the_security_headers(ada, path):
     assert "server" not in headers
 
 
+def test_the_headers_that_the_docs_tell_are_those_that_every_page_sends():
+    told, asked = security_headers.PAGE.read_text(encoding="utf-8"), dict(security_headers.answers())
+    assert len(asked) > 15
+    for path, answer in asked.items():
+        for name in security_headers.SAID:
+            assert f"| `{name}` | `{answer.headers[name]}` |" in told, (path, name)
+
+
 @pytest.mark.parametrize("path", ["/docs", "/redoc", "/api/v1/docs"])
 def test_no_page_of_documentation_loads_scripts_from_elsewhere(ada, path):
     assert ada.client.get(path).status_code == 404
@@ -97,6 +106,8 @@ def test_the_wire_is_described(ada):
         "heartbeat",
         "consent",
         "policy",
+        "bundle",
+        "bundles/{version}/{name}",
         "statuses",
     )
     assert set(described["paths"]) == {f"/api/v1/{path}" for path in paths}
@@ -218,6 +229,11 @@ def test_every_refusal_that_a_request_can_meet_has_a_status():
     kinds = {kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, errors.ReviewError)}
     assert len(kinds) > 20
     assert set(STATUSES) == kinds - never_met
+
+
+@pytest.mark.parametrize("version", [0, -1, 10**30])
+def test_no_number_in_an_address_is_too_large_for_the_database(sender, version):
+    assert sender.client.get(f"/api/v1/bundles/{version}/model.onnx").status_code in {404, 422}
 
 
 def test_a_problem_survives_whatever_was_sent(sender):

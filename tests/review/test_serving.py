@@ -3,12 +3,13 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 
 import httpx
 import pytest
-from tests.review.conftest import device_key, signature_field, write_identity
+from tests.review.conftest import device_key, digest_field, signature_field, wrapped_field, write_identity
 
 from earmark_edge.event import Receipt
 from earmark_edge.signature import public_of
@@ -124,6 +125,30 @@ def test_an_upload_cut_off_by_a_kill_leaves_no_half_object_and_can_be_sent_again
     house.reopen()
     assert not half.exists()
     assert sender.put("event-1", 3, one.objects[3]).status_code == 201
+
+
+def test_a_body_that_breaks_off_leaves_nothing_and_can_be_sent_again(service, make_sending):
+    one, token = make_sending(), service.add_device("kitchen", public_of(device_key("kitchen")))
+    given = {"authorization": f"Bearer {token}"}
+    with running(service) as server:
+        for method, path, payload, headers in (
+            ("POST", "/api/v1/events", one.payload, {"content-type": "application/json", **signature_field(one.payload)}),
+            (
+                "PUT",
+                "/api/v1/events/event-1/clips/3",
+                one.objects[3],
+                {"content-digest": digest_field(one.objects[3]), **wrapped_field(one.objects[3])},
+            ),
+        ):
+            lines = {"host": "x", "content-length": str(len(payload)), **given, **headers}
+            head = "".join([f"{method} {path} HTTP/1.1\r\n", *(f"{name}: {value}\r\n" for name, value in lines.items()), "\r\n"])
+            with socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2]))) as line:
+                line.sendall(head.encode() + payload[: len(payload) // 2])
+            httpx.get(f"{server.url}/healthz")
+            again = httpx.request(method, server.url + path, content=payload, headers={**given, **headers})
+            assert again.status_code == 201  # 200 if the half had counted
+    assert list(service.blobs.incoming.iterdir()) == []
+    assert len(list(service.blobs.objects.glob("*/*"))) == 1
 
 
 def test_everything_is_there_after_a_restart(house, sender, ada, one_case, make_sending):

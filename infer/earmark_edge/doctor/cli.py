@@ -27,7 +27,7 @@ from earmark_edge.listen.mute import Mute
 from earmark_edge.listen.source import InputError
 from earmark_edge.oneline import one_line
 from earmark_edge.scorer import Scorer
-from earmark_edge.settings import EdgeSettings, SettingsError, default_bundle
+from earmark_edge.settings import EdgeSettings, SettingsError, bundle_to_run
 from earmark_model.contract import SAMPLE_RATE_HZ
 
 FAILED, MISUSED = 1, 2
@@ -66,7 +66,7 @@ def doctor(
 
 
 def _checks(texts: list[str], edge: EdgeSettings) -> Iterator[Check]:
-    scorer, checks = check_bundle(lambda: Scorer(edge.bundle or default_bundle()), edge.decide)
+    scorer, checks = check_bundle(lambda: Scorer(bundle_to_run(edge.bundle, edge.state)[0]), edge.decide)
     rate_hz = scorer.spec.sample_rate_hz if scorer else SAMPLE_RATE_HZ
     yield from inputs_checks(inputs_of(texts, rate_hz, pcm=None, is_fast=True), rate_hz, Mute(edge.state / MUTE_FILE).reasons)
     yield from checks

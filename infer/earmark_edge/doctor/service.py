@@ -52,7 +52,12 @@ def check_listener(state: Path, now: datetime) -> tuple[int | None, list[Check]]
         return pid, [
             fail("listener", f"process {pid} has not written its status for {age_s:.0f} s", "restart it: systemctl restart earmark")
         ]
-    return pid, [ok("listener", f"process {pid} runs since {status['started_at']}"), *_streams(status, now), *_delivery(status)]
+    return pid, [
+        ok("listener", f"process {pid} runs since {status['started_at']}"),
+        *_streams(status, now),
+        *_offered(status),
+        *_delivery(status),
+    ]
 
 
 def _streams(status: Mapping[str, Any], now: datetime) -> Iterator[Check]:
@@ -74,6 +79,20 @@ def _streams(status: Mapping[str, Any], now: datetime) -> Iterator[Check]:
         else:
             heard = f"last canary heard at {last}" if last else "no canary yet"
             yield ok(name, f"{stream['heard_s']:.0f} s heard, {stream['events']} events, {stream['restarts']} restarts; {heard}")
+
+
+def _offered(status: Mapping[str, Any]) -> Iterator[Check]:
+    told = status.get("bundle") or {}
+    if not told.get("offered_version"):
+        return
+    said = f"bundle {told['bundle_version'] or 'that ships'} runs; bundle {told['offered_version']} was offered last"
+    if told["trial"] == "shadow":
+        yield ok("offered bundle", f"{said}, and runs in shadow until its canaries pass")
+    elif told["trial"]:
+        reason = told["trial"].replace("_", " ")
+        yield warn("offered bundle", f"{said}, and failed its trial: {reason}", "nothing here; whoever offered it is told")
+    else:
+        yield ok("offered bundle", said)
 
 
 def _delivery(status: Mapping[str, Any]) -> Iterator[Check]:

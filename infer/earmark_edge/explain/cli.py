@@ -28,7 +28,7 @@ from earmark_edge.listen.mute import Mute
 from earmark_edge.listen.source import InputError, PcmFormat, SourceEndedError, SourceError
 from earmark_edge.oneline import one_line
 from earmark_edge.scorer import Scorer, ScoringError
-from earmark_edge.settings import EdgeSettings, SettingsError, default_bundle
+from earmark_edge.settings import EdgeSettings, SettingsError, bundle_to_run
 from earmark_model.contract import BundleError
 
 FAILED, MISUSED = 1, 2
@@ -52,7 +52,7 @@ def explain(
     try:
         edge = EdgeSettings.from_environment(os.environ)
         edge = replace(edge, state=state or edge.state, bundle=bundle or edge.bundle)
-        scorer = Scorer(edge.bundle or default_bundle(), threads=edge.threads)
+        scorer = Scorer(bundle_to_run(edge.bundle, edge.state)[0], threads=edge.threads)
         pcm = PcmFormat(rate) if rate is not None else None
         (found,) = inputs_of([input_text], scorer.spec.sample_rate_hz, pcm=pcm, is_fast=True)
         mute = Mute(edge.state / MUTE_FILE)

@@ -17,6 +17,7 @@ from typing import Annotated
 
 import typer
 
+from earmark_edge.bundle_store import BundleStore
 from earmark_edge.consent import ConsentError
 from earmark_edge.courier import MUTE_FILE, Courier, MutedError
 from earmark_edge.decide import DecideConfigError, Rules
@@ -29,14 +30,16 @@ from earmark_edge.listen.mute import Mute, gpio_line
 from earmark_edge.listen.notify import ALIVE, READY, STOPPING, notify
 from earmark_edge.listen.report import JsonReport, LinesReport, ListenReport
 from earmark_edge.listen.settings import ListenSettings
+from earmark_edge.listen.shadow import Terms
 from earmark_edge.listen.sink import CourierSink, ReportOnly
 from earmark_edge.listen.source import InputError, PcmFormat
 from earmark_edge.listen.status import Status
 from earmark_edge.listen.supervisor import Block, Notice, State, Supervisor, WatchConfig
+from earmark_edge.listen.updates import Updates
 from earmark_edge.oneline import one_line
 from earmark_edge.report import unverified_warning
 from earmark_edge.scorer import Scorer, ScoringError
-from earmark_edge.settings import EdgeSettings, SettingsError, default_bundle
+from earmark_edge.settings import EdgeSettings, SettingsError, bundle_to_run
 from earmark_edge.spool import SPOOL_FILE, SpoolError, open_spool
 from earmark_edge.uplink import AddressError, Uplink, UplinkError, checked_address
 from earmark_model.contract import BundleError
@@ -78,14 +81,17 @@ def listen(
         edge, settings = EdgeSettings.from_environment(os.environ), ListenSettings.from_environment(os.environ)
         pcm = PcmFormat(rate, channels, encoding) if rate is not None else None
         with ExitStack() as stack:
-            scorer = Scorer(bundle or edge.bundle or default_bundle(), threads=edge.threads)
+            edge = replace(edge, state=state or edge.state, bundle=bundle or edge.bundle)
+            folder, version = bundle_to_run(edge.bundle, edge.state)
+            scorer = Scorer(folder, threads=edge.threads)
             give_back_memory()
             found = inputs_of(inputs or ["mic"], scorer.spec.sample_rate_hz, pcm=pcm, is_fast=fast)
-            edge = replace(edge, state=state) if state is not None else edge
             mute = Mute(edge.state / MUTE_FILE, gpio_line(settings.mute_gpio) if settings.mute_gpio is not None else None)
-            sink = _sink(stack, edge, Rules(scorer.spec, edge.decide), mute, report.tell) if send else ReportOnly()
+            updates = _updates(stack, edge, settings, version) if send and settings.updates and edge.bundle is None else None
+            sink = _sink(stack, edge, Rules(scorer.spec, edge.decide), mute, report.tell, updates) if send else ReportOnly()
             stack.callback(sink.close)
-            status = _listen(stack, found, scorer, edge, settings, mute, Outlets(sink, report, _StatusFile(edge.state)))
+            outlets = Outlets(sink, report, _StatusFile(edge.state), updates)
+            status = _listen(stack, found, scorer, edge, settings, mute, outlets)
     except (SettingsError, DecideConfigError, AddressError, InputError, KeyFileError) as error:
         sys.stderr.write(f"error: {one_line(error, 1_000)}\n")
         raise typer.Exit(MISUSED) from error
@@ -96,7 +102,13 @@ def listen(
 
 
 def _listen(
-    stack: ExitStack, found: list[Input], scorer: Scorer, edge: EdgeSettings, settings: ListenSettings, mute: Mute, outlets: Outlets
+    stack: ExitStack,
+    found: list[Input],
+    scorer: Scorer,
+    edge: EdgeSettings,
+    settings: ListenSettings,
+    mute: Mute,
+    outlets: Outlets,
 ) -> int:
     """Put the parts together and run them; returns the exit status."""
     inbox: queue.Queue[Block | Notice] = queue.Queue(_HELD_BLOCKS)
@@ -124,7 +136,18 @@ def _metrics(port: int, listener: Listener) -> AbstractContextManager[object]:
     return MetricsServer(port, lambda: render(listener.status))
 
 
-def _sink(stack: ExitStack, edge: EdgeSettings, rules: Rules, mute: Mute, tell: Callable[[str], None]) -> CourierSink:
+def _updates(stack: ExitStack, edge: EdgeSettings, settings: ListenSettings, version: int) -> Updates:
+    """What takes in bundles that the service offers; one that the owner named runs whatever is offered."""
+    store = BundleStore(edge.state, read_credentials(edge.state).enrolment.signing_key)
+    terms = Terms(settings.trial_canaries, settings.trial_canary_s)
+    updates = Updates(store, version, lambda folder: Scorer(folder, threads=edge.threads), edge.decide, terms)
+    stack.callback(updates.close)
+    return updates
+
+
+def _sink(
+    stack: ExitStack, edge: EdgeSettings, rules: Rules, mute: Mute, tell: Callable[[str], None], updates: Updates | None
+) -> CourierSink:
     """The way out of an enrolled device: two connections to its outbox, one for each thread."""
     credentials = read_credentials(edge.state)
 
@@ -139,7 +162,11 @@ def _sink(stack: ExitStack, edge: EdgeSettings, rules: Rules, mute: Mute, tell: 
         sealing.consent()
     except (ConsentError, MutedError) as error:
         tell(f"listening; for now nothing leaves: {error}")
-    return CourierSink(sealing, sending, lambda pause: Uplink(credentials, sleep=pause), rules, is_muted=lambda: mute.is_on)
+
+    def connect(pause: Callable[[float], None]) -> Uplink:
+        return Uplink(credentials, sleep=pause)
+
+    return CourierSink(sealing, sending, connect, rules, is_muted=lambda: mute.is_on, updates=updates)
 
 
 class _StatusFile:

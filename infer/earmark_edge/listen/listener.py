@@ -7,7 +7,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from uuid import uuid4
@@ -24,9 +24,12 @@ from earmark_edge.listen.settings import ListenSettings
 from earmark_edge.listen.sink import Beat, Flagged, Sink
 from earmark_edge.listen.status import CanaryStatus, Status, StreamStatus
 from earmark_edge.listen.supervisor import Block, Notice, State
+from earmark_edge.listen.updates import Updates
 from earmark_edge.scorer import Scorer
 
 _POLL_S = 0.1
+_DRAWN = 1 << 40
+"""Incidents from here on are of what was drawn, so that none is taken for a part of what was flagged."""
 
 
 def utc_now() -> datetime:
@@ -67,15 +70,18 @@ class Channel:
 
 @dataclass(frozen=True, slots=True)
 class Outlets:
-    """Where things go: detections, what is printed, and the status."""
+    """Where things go: detections, what is printed, the status; and where another bundle may come from."""
 
     sink: Sink
     report: ListenReport
     status: Callable[[Status], None] = lambda _: None
+    updates: Updates | None = None
 
 
 class Listener:
     """Takes blocks and notices out of `inbox` until every input has ended or it is told to stop. `scorer` is shared by all inputs.
+
+    With `outlets.updates` an offered bundle is tried beside the running one, and takes over while no input has an event open.
 
     Raises:
         BundleError, DecideConfigError: the configuration does not fit the bundle.
@@ -94,6 +100,7 @@ class Listener:
         outlets: Outlets,
         clocks: Clocks | None = None,
     ) -> None:
+        self._scorer, self._config, self._canary_s, self._updates = scorer, config, settings.canary_s, outlets.updates
         self._inbox, self._mute, self._outlets = inbox, mute, outlets
         self._clocks, self._status_s = clocks or Clocks(), settings.status_s
         self._rate_hz = scorer.spec.sample_rate_hz
@@ -109,6 +116,7 @@ class Listener:
         self.status = Status(
             version("earmark"), os.getpid(), now, now, scorer.spec.graph_sha256, rules.sha256, rules.spec.unverified, streams
         )
+        self._is_slicing = False
         self._muted_by: tuple[str, ...] = ()
         self._muted_until_s = float("-inf")
 
@@ -124,9 +132,11 @@ class Listener:
                 if isinstance(message, Block):
                     self._check_mute()  # it may have come while we waited
                     self._block(self.channels[message.stream], message)
+                    self._swap_when_quiet()
                 else:
                     self._notice(self.channels[message.stream], message)
             if self._clocks.monotonic() >= self._next_status_s:
+                self._slice_where_agreed()
                 self.tell_status()
         for channel in self.channels:
             self._cut(channel)
@@ -136,6 +146,7 @@ class Listener:
         self.status.at = self._clocks.wall().isoformat()
         self.status.muted_by = self._muted_by
         self.status.delivery = self._outlets.sink.counts()
+        self.status.bundle = asdict(self._updates.told()) if self._updates else {}
         self.status.is_running = is_running
         self._next_status_s = self._clocks.monotonic() + self._status_s
         self._outlets.status(self.status)
@@ -165,6 +176,43 @@ class Listener:
         self.status.scoring_s += time.thread_time() - began_s
         if result:
             self._canary(channel, result)
+        if self._updates:
+            is_busy = channel.detector.has_open_event
+            self._updates.feed(block.stream, block.samples, heard, self._scorer, is_busy=is_busy)
+
+    def _swap_when_quiet(self) -> None:
+        """Let the bundle that passed its trial take over between two events: none is cut by it, and none is lost."""
+        if not (self._updates and self._updates.has_passed) or any(channel.detector.has_open_event for channel in self.channels):
+            return
+        passed = self._updates.swap()
+        if passed is None:
+            return
+        self._scorer, rules = passed.scorer, Rules(passed.scorer.spec, self._config)
+        for channel in self.channels:
+            self._cut(channel)
+            channel.detector = Detector(self._scorer, self._config, near=self._is_slicing)
+            channel.canary = Canary(self._scorer, self._config, self._canary_s)
+        self._outlets.sink.use(rules)
+        self.status.bundle_sha256, self.status.config_sha256, self.status.unverified = (
+            rules.spec.graph_sha256,
+            rules.sha256,
+            rules.spec.unverified,
+        )
+        self._outlets.report.tell(f"bundle {passed.version} passed its trial and runs from now on")
+        give_back_memory()
+        self.tell_status()
+
+    def _slice_where_agreed(self) -> None:
+        """Look for stretches below the thresholds only while household and policy let a slice of them be drawn; change between events."""
+        is_wanted = self._outlets.sink.slice_probability() > 0
+        if is_wanted == self._is_slicing or any(channel.detector.has_open_event for channel in self.channels):
+            return
+        self._is_slicing = is_wanted
+        for channel in self.channels:
+            self._cut(channel)
+            channel.detector = Detector(self._scorer, self._config, near=is_wanted)
+        few = "a random few sounds below the threshold leave, masked, to count what is missed, as this home agreed"
+        self._outlets.report.tell(few if is_wanted else "nothing below the threshold leaves any more")
 
     def _cut(self, channel: Channel) -> None:
         """The stream has a hole here, or ends: close what is open."""
@@ -178,25 +226,40 @@ class Listener:
         channel.incidents += channel.streamed_incidents
         channel.heard_samples, channel.streamed_incidents, channel.is_cut = 0, 0, True
         channel.canary.reset()
+        if self._updates:
+            self._updates.reset(self.channels.index(channel))
 
     def _detected(self, channel: Channel, heard: Heard) -> None:
         for detection in heard.detections:
             channel.streamed_incidents = max(channel.streamed_incidents, detection.incident + 1)
             self._hand_on(channel, _moved(detection, channel))
+        for near in heard.near:
+            probability = self._outlets.sink.draw()
+            if probability is not None:
+                self._hand_on_drawn(channel, _moved(near, channel), probability)
+
+    def _hand_on_drawn(self, channel: Channel, detection: Detection, probability: float) -> None:
+        """What chance has picked of what was not flagged; it is no incident, and counts as no event of the home's."""
+        detection = replace(detection, incident=_DRAWN + channel.seq)
+        flagged = self._on_its_way(channel, detection, with_audio=True, slice_probability=probability)
+        delivery = self._outlets.sink.take(flagged)
+        self._outlets.report.tell(f"{channel.status.name}: a sound below the threshold was drawn to count what is missed; {delivery}")
+
+    def _on_its_way(self, channel: Channel, detection: Detection, *, with_audio: bool, slice_probability: float | None = None) -> Flagged:
+        now_s = channel.base_s + channel.heard_samples / self._rate_hz
+        started_at, state = self._clocks.wall() - timedelta(seconds=now_s), self._clocks.state()
+        words = (detection, channel.seq, channel.boot_id, started_at, state.uncertainty_s)
+        channel.seq += 1
+        return Flagged(*words, with_audio=with_audio, slice_probability=slice_probability)
 
     def _hand_on(self, channel: Channel, detection: Detection) -> None:
         grant = channel.cap.take(detection.offset_s, detection.duration_s, detection.incident)
-        detection = replace(detection, incident=grant.incident)
-        now_s = channel.base_s + channel.heard_samples / self._rate_hz
-        started_at = self._clocks.wall() - timedelta(seconds=now_s)
-        state = self._clocks.state()
-        flagged = Flagged(detection, channel.seq, channel.boot_id, started_at, state.uncertainty_s, grant.with_audio)
-        channel.seq += 1
+        flagged = self._on_its_way(channel, replace(detection, incident=grant.incident), with_audio=grant.with_audio)
         channel.status.events += 1
         channel.status.incidents = grant.incident + 1
         channel.status.events_without_audio += not grant.with_audio
         delivery = self._outlets.sink.take(flagged)
-        self._outlets.report.event(channel.status.name, flagged, started_at + timedelta(seconds=detection.onset_s), delivery)
+        self._outlets.report.event(channel.status.name, flagged, flagged.started_at + timedelta(seconds=detection.onset_s), delivery)
 
     def _canary(self, channel: Channel, result: CanaryResult) -> None:
         at, told = self._clocks.wall(), channel.status.canary

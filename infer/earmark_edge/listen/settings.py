@@ -22,6 +22,8 @@ class ListenSettings:
     `audio_s_per_hour`: how much audio may leave per stream and hour; beyond that, events leave without.
     `status_s`: seconds between two writings of the status file, at most 30: the same loop tells systemd's watchdog that it lives.
     `metrics_port`: a port on the loopback address for Prometheus, 0 for none.
+    `updates`: 1 to try bundles that the review service offers, 0 for none.
+    `trial_canaries`, `trial_canary_s`: so many canaries must such a bundle hear, one every so many seconds, before it takes over.
     `mute_gpio`: Broadcom's number of a GPIO line with a mute switch to ground; none if it is not set.
     """
 
@@ -31,6 +33,9 @@ class ListenSettings:
     audio_s_per_hour: float = 600.0
     status_s: float = 10.0
     metrics_port: int = 0
+    updates: int = 1
+    trial_canaries: int = 3
+    trial_canary_s: float = 300.0
     mute_gpio: int | None = None
 
     @classmethod
@@ -58,6 +63,9 @@ _RANGES = {
     "audio_s_per_hour": (False, 1.0, 3_600.0),
     "status_s": (False, 0.1, 30.0),
     "metrics_port": (True, 0, 65_535),
+    "updates": (True, 0, 1),
+    "trial_canaries": (True, 1, 1_000),
+    "trial_canary_s": (False, LEAST_CANARY_S, 86_400.0),
     "mute_gpio": (True, 0, 1_023),
 }
 

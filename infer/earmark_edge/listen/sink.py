@@ -8,15 +8,18 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
+from random import SystemRandom
 from typing import Protocol
 
+from earmark_edge.bundle_store import BundleRefusedError
 from earmark_edge.consent import ConsentError
 from earmark_edge.courier import Courier, MutedError
 from earmark_edge.decide import Rules
 from earmark_edge.detector import Detection
 from earmark_edge.keys import KeyFileError
+from earmark_edge.listen.updates import Told, Updates
 from earmark_edge.outbox import Origin, pack
 from earmark_edge.policy import PolicyError
 from earmark_edge.spool import SpoolError
@@ -33,7 +36,10 @@ _POLL_S = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Flagged:
-    """A detection on its way out: number `seq` of its stream, whose times it is in; `with_audio` unless the cap holds its audio back."""
+    """A detection on its way out: number `seq` of its stream, whose times it is in; `with_audio` unless the cap holds its audio back.
+
+    `slice_probability`: with which it was drawn, for what was not flagged.
+    """
 
     detection: Detection
     seq: int
@@ -41,6 +47,7 @@ class Flagged:
     started_at: datetime
     wall_uncertainty_s: float
     with_audio: bool
+    slice_probability: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +59,15 @@ class Beat:
     canary: str
 
 
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Seconds between two heartbeats, between two questions for policy and bundle, and before a delivery that failed is tried again."""
+
+    beat_s: float = BEAT_S
+    ask_s: float = POLICY_S
+    retry_s: float = _RETRY_S
+
+
 class Sink(Protocol):
     """Takes what may leave the device. Canaries never come here."""
 
@@ -60,6 +76,15 @@ class Sink(Protocol):
 
     def start(self, beats: Callable[[], Iterable[Beat]]) -> None:
         """Begin to deliver; `beats` gives what there is to say of each stream at the time."""
+
+    def use(self, rules: Rules) -> None:
+        """Another bundle runs from now on."""
+
+    def slice_probability(self) -> float:
+        """With which a sound below the threshold may be drawn now; 0 for not at all."""
+
+    def draw(self) -> float | None:
+        """Draw a sound below the threshold, or not: the probability with which it was drawn, or None."""
 
     def counts(self) -> dict[str, int]:
         """How many wait, were sent, and stayed here."""
@@ -77,6 +102,16 @@ class ReportOnly:
         return "kept here"
 
     def start(self, beats: Callable[[], Iterable[Beat]]) -> None:
+        """Nothing."""
+
+    def use(self, rules: Rules) -> None:
+        """Nothing."""
+
+    def slice_probability(self) -> float:
+        """Nothing."""
+        return 0.0
+
+    def draw(self) -> float | None:
         """Nothing."""
 
     def counts(self) -> dict[str, int]:
@@ -102,11 +137,12 @@ class CourierSink:
         rules: Rules,
         *,
         is_muted: Callable[[], bool],
-        beat_s: float = BEAT_S,
-        retry_s: float = _RETRY_S,
+        updates: Updates | None = None,
+        pace: Pace | None = None,
     ) -> None:
+        self._updates, self._pace = updates, pace or Pace()
         self._sealing, self._sending, self._uplink, self._rules = sealing, sending, uplink, rules
-        self._is_muted, self._beat_s, self._retry_s = is_muted, beat_s, retry_s
+        self._is_muted, self._chance = is_muted, SystemRandom().random
         self._sent = self._kept = self._failed_beats = 0
         self._spooled = sealing.spool.counts()
         self._beats: Callable[[], Iterable[Beat]] = tuple
@@ -118,17 +154,39 @@ class CourierSink:
         self._beats = beats
         self._thread.start()
 
+    def use(self, rules: Rules) -> None:
+        """See `Sink.use`."""
+        self._rules = rules
+
     def take(self, flagged: Flagged) -> str:
         """Seal its event and objects and put them on the disk, durably."""
         origin = Origin(flagged.boot_id, flagged.started_at, flagged.wall_uncertainty_s, "none yet")
         try:
-            self._sealing.accept(pack(flagged.detection, flagged.seq, origin, self._rules, with_audio=flagged.with_audio))
+            self._sealing.accept(
+                pack(
+                    flagged.detection,
+                    flagged.seq,
+                    origin,
+                    self._rules,
+                    with_audio=flagged.with_audio,
+                    slice_probability=flagged.slice_probability,
+                )
+            )
         except (ConsentError, MutedError, PolicyError, KeyFileError, SpoolError, WireError, sqlite3.Error, OSError) as error:
             self._kept += 1
             logger.warning("an event stays here: %s", error)
             return "stays here"
         self._has_news.set()
         return "sealed"
+
+    def slice_probability(self) -> float:
+        """See `Sink.slice_probability`."""
+        return self._sealing.slice_probability()
+
+    def draw(self) -> float | None:
+        """See `Sink.draw`; each sound by itself, so that their number follows from the probability alone."""
+        probability = self._sealing.slice_probability()
+        return probability if self._chance() < probability else None
 
     def counts(self) -> dict[str, int]:
         """See `Sink.counts`."""
@@ -161,7 +219,7 @@ class CourierSink:
                     self._rounds(uplink)
             except Exception:  # a device that hears but has ceased to send would be worse than one that tries again
                 logger.exception("delivery failed in a way that was not foreseen, and begins again")
-                pause(self._retry_s)
+                pause(self._pace.retry_s)
 
     def _rounds(self, uplink: Uplink) -> None:
         """Beat, ask and deliver, each when it is due, until the device stops."""
@@ -170,12 +228,13 @@ class CourierSink:
             now_s = time.monotonic()
             if now_s >= due_s["beat"]:
                 self._send_beats(uplink)
-                due_s["beat"] = now_s + self._beat_s
+                due_s["beat"] = now_s + self._pace.beat_s
             if now_s >= due_s["policy"] and not self._is_muted():
                 self._ask_policy(uplink)
-                due_s["policy"] = now_s + POLICY_S
+                self._ask_bundle(uplink)
+                due_s["policy"] = now_s + self._pace.ask_s
             if now_s >= due_s["delivery"] and not self._is_muted():
-                due_s["delivery"] = now_s + (self._retry_s if self._deliver(uplink) else 0.0)
+                due_s["delivery"] = now_s + (self._pace.retry_s if self._deliver(uplink) else 0.0)
             self._has_news.wait(_POLL_S)
             self._has_news.clear()
 
@@ -195,10 +254,11 @@ class CourierSink:
 
     def _send_beats(self, uplink: Uplink) -> None:
         config, model = self._rules.sha256, self._rules.spec.graph_sha256
+        bundle = self._updates.told() if self._updates else Told()
         for beat in self._beats():
             told = self._sending.heartbeat(beat.boot_id, beat.next_seq, config, model, beat.canary)
             try:
-                uplink.heartbeat(replace(told, is_muted=self._is_muted()))
+                uplink.heartbeat(replace(told, is_muted=self._is_muted(), **asdict(bundle)))
             except UplinkError as error:
                 self._failed_beats += 1
                 logger.info("a heartbeat was not taken: %s", error)
@@ -209,3 +269,11 @@ class CourierSink:
             self._sending.adopt_policy(uplink)
         except (PolicyError, ConsentError, MutedError, UplinkError, KeyFileError) as error:
             logger.warning("no new policy: %s", error)
+
+    def _ask_bundle(self, uplink: Uplink) -> None:
+        if self._updates is None:
+            return
+        try:
+            self._updates.check(uplink)
+        except (BundleRefusedError, UplinkError, KeyFileError) as error:
+            logger.warning("no new bundle: %s", error)

@@ -66,6 +66,8 @@ class Status:
     streams: list[StreamStatus]
     muted_by: tuple[str, ...] = ()
     delivery: dict[str, int] = field(default_factory=dict)
+    bundle: dict[str, int | str] = field(default_factory=dict)
+    """Of offered bundles: the version that runs, the one taken in last, and what became of it; empty where none are taken."""
     scoring_s: float = 0.0
     is_running: bool = True
     schema: int = STATUS_SCHEMA

@@ -98,9 +98,8 @@ const palette = find("palette");
 if (palette) {
   palette.hidden = false;
   toggle(palette, (on) => {
-    const picture = find("picture");
-    picture.classList.toggle("is-coloured", on);
-    picture.setAttribute("href", `/cases/${root.dataset.case}/spectrogram.png?palette=${on ? "colour" : "grey"}`);
+    for (const picture of [find("picture"), find("bands")]) picture?.classList.toggle("is-coloured", on);
+    find("picture")?.setAttribute("href", `/cases/${root.dataset.case}/spectrogram.png?palette=${on ? "colour" : "grey"}`);
   });
 }
 
@@ -134,6 +133,7 @@ function lose() {
   for (const part of document.querySelectorAll("[data-evidence], [data-verdict] fieldset, [data-verdict] button")) part.inert = true;
   find("evidence").classList.add("is-gone");
   find("picture")?.removeAttribute("href");
+  find("bands")?.replaceChildren();
   find("left").textContent = "no longer";
   find("lost").hidden = false;
 }

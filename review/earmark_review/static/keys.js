@@ -68,10 +68,13 @@ function line(keys, name) {
 function showKeys() {
   const list = dialog.querySelector("[data-keys-list]");
   list.replaceChildren();
-  for (const { dataset } of targets()) {
-    list.append(...line([dataset.key, dataset.keyAlso].filter(Boolean), dataset.keyName));
-  }
-  for (const { key, name } of extras) list.append(...line([key], name));
+  const [here, everywhere] = [true, false].map((isHere) => targets().filter((one) => Boolean(one.closest("main")) === isHere));
+  const all = [...here.map(({ dataset }) => [[dataset.key, dataset.keyAlso].filter(Boolean), dataset.keyName])];
+  for (const { key, name } of extras) all.push([[key], name]);
+  if (document.querySelector("main textarea, main input:not([type=hidden])")) all.push([["Esc"], "Leave a field, so that keys count again"]);
+  if (document.querySelector("[data-verdict] textarea")) all.push([["Ctrl", "Enter"], "Record the verdict from within the note"]);
+  for (const { dataset } of everywhere) all.push([[dataset.key], dataset.keyName]);
+  for (const entry of all) list.append(...line(...entry));
   dialog.querySelector("[data-keys-on]").checked = isOn();
   dialog.showModal();
 }

@@ -113,12 +113,17 @@ def _follow(conn: Connection, case_id: str, settled: Settlement, now: datetime, 
 
 def trains(conn: Connection, device_id: int, consent_id: str, now: datetime) -> bool:
     """Whether the household lets its clips be kept to train with, by the record of consent that its device sent last."""
-    mine = (consents.c.device_id == device_id, consents.c.consent_id == consent_id)
-    payload = conn.execute(select(consents.c.payload).where(*mine)).scalar()
+    payload = consent_record(conn, device_id, consent_id)
     if payload is None:
         return False
     consent = Consent.from_bytes(payload)
     return consent.may_train and not consent.withdrawn_at and now < datetime.fromisoformat(consent.expires_at)
+
+
+def consent_record(conn: Connection, device_id: int, consent_id: str) -> bytes | None:
+    """A record of consent as its device sent it last; None where it sent none."""
+    mine = (consents.c.device_id == device_id, consents.c.consent_id == consent_id)
+    return conn.execute(select(consents.c.payload).where(*mine)).scalar()
 
 
 def verdicts_on(conn: Connection, case_id: str) -> Sequence[RecordedVerdict]:

@@ -8,6 +8,7 @@ from sqlalchemy import Connection, delete, insert, select
 
 from earmark_review import audit
 from earmark_review.errors import UnknownEventError
+from earmark_review.store.exports import mark_deleted
 from earmark_review.store.schema import devices, events, objects, tombstones
 
 
@@ -29,6 +30,7 @@ def delete_event(conn: Connection, device_name: str, event_id: str, now: datetim
     if row is None:
         msg = f"device {device_name!r} sent no event {event_id!r}, or it was deleted already"
         raise UnknownEventError(msg)
+    mark_deleted(conn, row.event_row, now)
     listed = conn.scalars(select(objects.c.blob_key).where(objects.c.event_row == row.event_row, objects.c.blob_key.is_not(None)))
     keys = [key for key in listed if key is not None]
     conn.execute(delete(events).where(events.c.event_row == row.event_row))  # cases, leases, verdicts and objects go with it

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, insert, select, update
 from earmark_edge.event import Event, Receipt
 from earmark_edge.messages import Dropped
 from earmark_review import audit
-from earmark_review.cases import CLOSED_STATES, CaseState, Move, severity_of
+from earmark_review.cases import CLOSED_STATES, CaseState, Move, Severity, severity_of
 from earmark_review.errors import EventDeletedError, UnknownEventError
 from earmark_review.store.devices import Device, mark_seen
 from earmark_review.store.moves import move_case
@@ -225,9 +225,14 @@ def _insert_event(conn: Connection, device: Device, event: Event, payload: bytes
     return event_row
 
 
+def _severity(event: Event) -> Severity:
+    """What was drawn to count misses was not flagged, and waits behind what was."""
+    return Severity.OTHER if event.slice_probability is not None else severity_of(event.label)
+
+
 def _open_case(conn: Connection, event_row: int, event: Event, now: datetime) -> str:
     case_id = uuid.uuid4().hex
     state = CaseState.AWAITING_CLIP if event.clips else CaseState.READY
-    values = {"state": str(state), "severity": int(severity_of(event.label)), "opened_at": now}
+    values = {"state": str(state), "severity": int(_severity(event)), "opened_at": now}
     conn.execute(insert(cases).values(case_id=case_id, event_row=event_row, **values))
     return case_id

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Exists, exists, func, insert, select, update
 from earmark_review import audit
 from earmark_review.accounts import QUEUE_NEEDS, SignedIn
 from earmark_review.cases import CLAIMABLE, CLOSED_STATES, CaseState, Lease, LeaseTerms, Move
-from earmark_review.errors import CaseNotReadyError, LeaseLimitError, StaleLeaseError
+from earmark_review.errors import CaseNotReadyError, LeaseLimitError, StaleLeaseError, UnknownCaseError
 from earmark_review.store.exposures import begin_exposure, end_exposure
 from earmark_review.store.moves import move_case, place_of
 from earmark_review.store.schema import cases, evidence_views, golden_cases, leases, users, verdicts
@@ -106,9 +106,13 @@ def live_lease(conn: Connection, case_id: str, token: str, holder: SignedIn, now
 
     Raises:
         StaleLeaseError: it does not, for whatever reason.
+        UnknownCaseError: its case was deleted.
     """
     row = conn.execute(select(*_LEASE).where(leases.c.token_sha256 == token_sha256(token), leases.c.case_id == case_id)).first()
     lease = Lease(*row) if row else None
+    if lease is None and conn.execute(select(cases.c.case_id).where(cases.c.case_id == case_id)).first() is None:
+        msg = f"case {case_id[:8]} was deleted, as its household may ask for at any time; nothing is recorded of it"
+        raise UnknownCaseError(msg)
     if lease is None or lease.session_id != holder.session_id or not lease.is_live(now):
         msg = "your claim on this case has ended, so nothing was recorded; claim it again to go on (a note you began stays in this browser)"
         raise StaleLeaseError(msg)

@@ -11,9 +11,12 @@ from sqlalchemy import Connection, func, select
 
 from earmark_edge.event import Event
 from earmark_edge.messages import Heartbeat
+from earmark_model.contract import Reason
 from earmark_review.agreement import Share, alpha
 from earmark_review.cases import CLAIMABLE, Queue, Verdict
+from earmark_review.misses import Misses
 from earmark_review.store.golden import golden_hits
+from earmark_review.store.missed import missed
 from earmark_review.store.schema import cases, devices, events, golden_cases, heartbeats, verdicts
 
 WEEKS = 8
@@ -68,6 +71,7 @@ class Overview:
     by_week: Sequence[Agreement]
     golden: Share
     devices: Sequence[Health]
+    misses: Misses
 
 
 def overview(conn: Connection, now: datetime) -> Overview:
@@ -75,7 +79,14 @@ def overview(conn: Connection, now: datetime) -> Overview:
     since = now - timedelta(weeks=WEEKS)
     by_sound, by_week = _agreement(conn, since)
     return Overview(
-        _depths(conn), _expired(conn, since), _precision(conn, since), by_sound, by_week, Share(*golden_hits(conn)), _health(conn)
+        _depths(conn),
+        _expired(conn, since),
+        _precision(conn, since),
+        by_sound,
+        by_week,
+        Share(*golden_hits(conn)),
+        _health(conn),
+        missed(conn, since),
     )
 
 
@@ -94,7 +105,8 @@ def _expired(conn: Connection, since: datetime) -> Share:
 def _precision(conn: Connection, since: datetime) -> Sequence[Precision]:
     told: defaultdict[tuple[str, str], list[bool]] = defaultdict(list)
     query = select(events.c.payload, cases.c.outcome, cases.c.closed_at).join(events, events.c.event_row == cases.c.event_row)
-    for row in conn.execute(query.where(cases.c.closed_at > since, cases.c.outcome.in_([str(one) for one in _TOLD]))):
+    is_flagged = events.c.reason != str(Reason.BELOW_THRESHOLD)  # the rest was drawn to count misses
+    for row in conn.execute(query.where(cases.c.closed_at > since, cases.c.outcome.in_([str(one) for one in _TOLD]), is_flagged)):
         told[Event.from_bytes(row.payload).model_sha256, _week(row.closed_at)].append(row.outcome == str(Verdict.DISTRESS))
     return [Precision(model, week, Share(sum(hits), len(hits))) for (model, week), hits in sorted(told.items())]
 
@@ -157,6 +169,10 @@ def exposition(seen: Overview, now: datetime) -> str:
     }
     for name, value in gauges.items():
         lines += [f"# TYPE earmark_review_{name} gauge", f"earmark_review_{name} {value:g}"]
+    if seen.misses.rate is not None and seen.misses.rate_interval is not None:
+        lines.append("# TYPE earmark_review_miss_rate gauge")
+        bounds = (("estimate", seen.misses.rate), *zip(("low", "high"), seen.misses.rate_interval, strict=True))
+        lines += [f'earmark_review_miss_rate{{bound="{bound}"}} {value:.4f}' for bound, value in bounds]
     lines.append("# TYPE earmark_review_agreement_alpha gauge")
     lines += [f'earmark_review_agreement_alpha{{sound="{one.name}"}} {one.alpha:.4f}' for one in seen.by_sound if one.alpha is not None]
     return "\n".join(lines) + "\n"

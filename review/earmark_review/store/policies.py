@@ -12,16 +12,19 @@ from earmark_review import audit
 from earmark_review.store.schema import policies
 
 
-def issue_policy(conn: Connection, tiers: Sequence[int], labels: Sequence[str], urgent: Sequence[str], now: datetime) -> Policy:
+def issue_policy(
+    conn: Connection, tiers: Sequence[int], labels: Sequence[str], urgent: Sequence[str], now: datetime, slice_probability: float = 0.0
+) -> Policy:
     """Put the next version in force.
 
     Raises:
         WireError: a tier or a label is none.
     """
     version = (conn.execute(select(func.max(policies.c.version))).scalar() or 0) + 1
-    policy = Policy(version, now.isoformat(), tuple(sorted(set(tiers))), tuple(sorted(set(labels))), tuple(sorted(set(urgent))))
+    wanted = (tuple(sorted(set(tiers))), tuple(sorted(set(labels))), tuple(sorted(set(urgent))))
+    policy = Policy(version, now.isoformat(), *wanted, slice_probability=slice_probability)
     conn.execute(insert(policies).values(version=version, payload=policy.to_bytes(), issued_at=now))
-    detail = {"version": version, "tiers": list(policy.tiers), "labels": list(policy.labels)}
+    detail = {"version": version, "tiers": list(policy.tiers), "labels": list(policy.labels), "slice": slice_probability}
     audit.append(conn, now, audit.OPERATOR, audit.Action.POLICY_ISSUED, f"policy:{version}", detail)
     return policy
 

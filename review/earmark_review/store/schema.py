@@ -204,6 +204,15 @@ policies = Table(
     Column("issued_at", UtcDateTime, nullable=False),
 )
 
+bundle_offers = Table(
+    "bundle_offers",
+    metadata,
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("payload", LargeBinary, nullable=False),
+    Column("devices", Text),  # a JSON list of the names that it is for; NULL for every device
+    Column("offered_at", UtcDateTime, nullable=False),
+)
+
 tombstones = Table(
     "tombstones",
     metadata,
@@ -317,6 +326,28 @@ own_limits = Table(
     Column("day_s", Float, nullable=False),
     Column("run_s", Float, nullable=False),
     Column("from_at", UtcDateTime, nullable=False),
+)
+
+# What was exported, by cases' random ids and the keyed names of records of consent: it outlives the events, so that a deletion finds it.
+exports = Table(
+    "exports",
+    metadata,
+    Column("export_id", Integer, primary_key=True),
+    Column("folder", Text, nullable=False),
+    Column("made_at", UtcDateTime, nullable=False),
+)
+
+export_rows = Table(
+    "export_rows",
+    metadata,
+    Column("export_id", ForeignKey("exports.export_id"), primary_key=True),
+    Column("case_id", String(32), primary_key=True),
+    Column("consent", String(32), nullable=False),
+    Column("gone_at", UtcDateTime),  # since when it may not be used
+    Column("why", String(32)),
+    Column("told_at", UtcDateTime),  # since when the export's folder says so
+    Index("ix_export_rows_case_id", "case_id"),
+    CheckConstraint("(gone_at IS NULL) = (why IS NULL)", name="reason_given"),
 )
 
 audit_log = Table(

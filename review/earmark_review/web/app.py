@@ -20,6 +20,8 @@ from earmark_review.errors import ReviewError
 from earmark_review.service import Service, open_service
 from earmark_review.settings import ReviewSettings
 from earmark_review.web import (
+    account_pages,
+    bundle_api,
     case_pages,
     device_api,
     enrolment_api,
@@ -30,11 +32,23 @@ from earmark_review.web import (
     queue_pages,
     sign_in_pages,
 )
+from earmark_review.web.description import describe
 from earmark_review.web.middleware import AccessLog, SecurityHeaders
 
 UPKEEP_S = 60.0
 logger = logging.getLogger(__name__)
-_MODULES = (device_api, enrolment_api, sign_in_pages, queue_pages, case_pages, original_pages, overview_page, own_page)
+_MODULES = (
+    device_api,
+    enrolment_api,
+    bundle_api,
+    sign_in_pages,
+    queue_pages,
+    case_pages,
+    original_pages,
+    overview_page,
+    own_page,
+    account_pages,
+)
 
 
 def create_app(settings_or_service: ReviewSettings | Service) -> FastAPI:
@@ -70,6 +84,7 @@ def create_app(settings_or_service: ReviewSettings | Service) -> FastAPI:
     for module in _MODULES:
         app.include_router(module.router)
     app.add_api_route("/healthz", _health, include_in_schema=False)
+    app.openapi = describe(app)  # type: ignore[method-assign]  # how FastAPI wants it
     _check_rules(app)
     app.mount("/static", StaticFiles(packages=[("earmark_review", "static")]), name="static")
     app.add_middleware(SecurityHeaders)

@@ -63,7 +63,7 @@ def case_page(request: Request, service: ServiceOf, who: Who, case_id: CaseIdInP
         detail = {"shown": "evidence" if lease else "metadata"}
         audit.append(conn, now, who.actor, audit.Action.CASE_VIEWED, f"case:{case_id}", detail)
         if lease:
-            leases.record_evidence(conn, lease, who, "waveform and scores", now)
+            leases.record_evidence(conn, lease, who, "pictures and scores", now)
         recorded = verdicts_on(conn, case_id) if _may_see_verdicts(file, lease) else ()
         request_made = originals.request_under(conn, lease) if lease else None
     is_open = request_made is not None and request_made.is_open(now)

@@ -19,11 +19,11 @@ from earmark_review.store.liveness import take_consent, take_heartbeat
 from earmark_review.store.policies import policy_in_force
 from earmark_review.store.statuses import statuses_of
 from earmark_review.web.bodies import read_capped
+from earmark_review.web.description import MOST_STATUSES
 from earmark_review.web.guards import SendingDevice, ServiceOf
 from earmark_review.web.signing import signed_answer, signed_by
 
 router = APIRouter(prefix="/api/v1", tags=["devices"])
-MOST_STATUSES = 200
 _STATUSES_BYTES_CAP = 64 * 1024
 
 

@@ -41,6 +41,8 @@ STATUSES: Mapping[type[errors.ReviewError], HTTPStatus] = MappingProxyType(
         errors.MediaTypeError: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
         errors.BlobMissingError: HTTPStatus.SERVICE_UNAVAILABLE,
         errors.SoundError: HTTPStatus.UNPROCESSABLE_ENTITY,
+        errors.BundleOfferError: HTTPStatus.SERVICE_UNAVAILABLE,
+        errors.UnknownBundleError: HTTPStatus.NOT_FOUND,
         errors.UnknownCaseError: HTTPStatus.NOT_FOUND,
         errors.CaseNotReadyError: HTTPStatus.CONFLICT,
         errors.IllegalMoveError: HTTPStatus.CONFLICT,
@@ -93,7 +95,13 @@ def answer(request: Request, status: HTTPStatus, kind: str, title: str, detail: 
     """A problem in the form that the client reads. `detail` is a sentence for people, without its capital or full stop."""
     if wants_page(request):
         sentence = f"{detail[:1].upper()}{detail[1:]}."
-        context = {"title": title, "detail": sentence, "status_code": int(status), "case": _case_path(request, status)}
+        context = {
+            "title": title,
+            "detail": sentence,
+            "status_code": int(status),
+            "case": _case_path(request, status),
+            "gone": _case_gone(request, status),
+        }
         return render(request, "problem.html", status=status, headers=headers, **context)
     document = {"type": f"urn:earmark:problem:{kind}", "title": title, "status": int(status), "detail": detail}
     body = json.dumps({**document, "instance": request.url.path}, ensure_ascii=False).encode(errors="replace")
@@ -104,6 +112,11 @@ def _case_path(request: Request, status: HTTPStatus) -> str | None:
     """The page of the case that an action was refused on, so that the answer can lead back there."""
     case_id = request.path_params.get("case_id")
     return f"/cases/{case_id}" if case_id and status is not HTTPStatus.NOT_FOUND else None
+
+
+def _case_gone(request: Request, status: HTTPStatus) -> str | None:
+    """The case that is not there, or no longer, so that a draft about it can be dropped from the browser."""
+    return request.path_params.get("case_id") if status is HTTPStatus.NOT_FOUND else None
 
 
 def wants_page(request: Request) -> bool:

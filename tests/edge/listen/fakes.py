@@ -48,6 +48,7 @@ class Collected:
     def __init__(self):
         self.events, self.canaries, self.sources, self.mutes, self.lines, self.taken = [], [], [], [], [], []
         self.has_event = threading.Event()
+        self.probability, self.draws = 0.0, []
 
     def event(self, name, flagged, at, delivery):
         self.events.append((name, flagged, at, delivery))
@@ -71,6 +72,17 @@ class Collected:
 
     def start(self, beats):
         self.beats = beats
+
+    def use(self, rules):
+        self.rules = rules
+
+    def slice_probability(self):
+        return self.probability
+
+    def draw(self):
+        """Every second time."""
+        self.draws.append(len(self.draws))
+        return self.probability if len(self.draws) % 2 else None
 
     def counts(self):
         return {"taken": len(self.taken)}

@@ -268,3 +268,42 @@ def test_the_kernel_tells_whether_its_clock_is_disciplined():
     state = clock_state()
     assert state.uncertainty_s > 0
     assert state.is_synchronised or state.uncertainty_s == 86_400
+
+
+def faint(play, *seconds):
+    return np.concatenate([play(("", 4), ("cry", length), ("", 4), amplitude=0.018) for length in seconds])
+
+
+def test_below_the_threshold_nothing_is_looked_for_until_the_home_agrees_and_then_a_few_leave(scorer, tmp_path, play):
+    home = Home(scorer, tmp_path)
+    home.listener._slice_where_agreed()
+    home.hear(faint(play, 1.5))
+    assert (home.got.taken, home.got.draws) == ([], [])
+    home.got.probability = 0.5
+    home.listener._slice_where_agreed()
+    home.hear(faint(play, 1.5, 1.5, 1.5))
+    home.hear(play(("scream", 1.5), ("", 4)))
+    home.end()
+    assert len(home.got.draws) == 3
+    drawn = [one for one in home.got.taken if one.slice_probability is not None]
+    assert [(one.slice_probability, one.detection.label) for one in drawn] == [(0.5, "cry")] * 2
+    assert [one.seq for one in home.got.taken] == [0, 1, 2], "what was drawn is numbered like any event, so that a loss shows"
+    assert drawn[0].detection.onset_s == pytest.approx(13.5, abs=1.0)
+    assert len(home.got.events) == 1, "of the home's events it is none"
+    assert home.listener.status.streams[0].events == 1
+    assert sum("was drawn to count what is missed" in line for line in home.got.lines) == 2
+    home.got.probability = 0.0
+    home.listener._slice_where_agreed()
+    assert home.got.lines[-1] == "nothing below the threshold leaves any more"
+
+
+def test_the_slice_changes_between_events_and_not_in_one(scorer, tmp_path, play):
+    home = Home(scorer, tmp_path)
+    home.hear(play(("", 3), ("scream", 2)))
+    home.got.probability = 0.5
+    home.listener._slice_where_agreed()
+    assert not home.listener._is_slicing
+    home.hear(play(("scream", 1), ("", 8)))
+    home.listener._slice_where_agreed()
+    assert home.listener._is_slicing
+    assert [one.duration_s > 2.9 for one in home.detections] == [True], "and what was open was not cut"

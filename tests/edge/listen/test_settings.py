@@ -15,6 +15,9 @@ GIVEN = {
     "status_s": ("1", 1.0),
     "metrics_port": ("9100", 9_100),
     "mute_gpio": ("17", 17),
+    "updates": ("0", 0),
+    "trial_canaries": ("5", 5),
+    "trial_canary_s": ("60", 60.0),
 }
 
 
@@ -38,6 +41,9 @@ def test_every_setting_is_read_from_its_variable(name):
         ("metrics_port", "80.5"),
         ("metrics_port", "70000"),
         ("mute_gpio", "GPIO17"),
+        ("updates", "yes"),
+        ("trial_canaries", "0"),
+        ("trial_canary_s", "9"),
     ],
 )
 def test_a_setting_of_another_form_is_refused_by_name(name, text):

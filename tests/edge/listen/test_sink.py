@@ -5,17 +5,18 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
-from tests.edge.device import consented, enrolled
+from tests.edge.device import asked, consented, enrolled
 from tests.edge.review_double import problem
 
 from earmark_edge.courier import Courier
 from earmark_edge.decide import DecideConfig, Rules
 from earmark_edge.detector import Detector
 from earmark_edge.event import Event
-from earmark_edge.listen.sink import Beat, CourierSink, Flagged, ReportOnly
+from earmark_edge.listen.sink import Beat, CourierSink, Flagged, Pace, ReportOnly
 from earmark_edge.signature import public_of
 from earmark_edge.spool import SPOOL_FILE, open_spool
 from earmark_edge.uplink import Backoff, Uplink
+from earmark_model.contract import Reason
 
 AUDIBLE = {2, 3}
 """The tiers that can be listened to: masked and original audio."""
@@ -39,7 +40,7 @@ def sink(state, service, scorer, *, is_muted=lambda: False, starts=True):
         lambda pause: Uplink(credentials, sleep=pause, backoff=Backoff(attempts=1)),
         Rules(scorer.spec, DecideConfig()),
         is_muted=is_muted,
-        retry_s=0.05,
+        pace=Pace(retry_s=0.05),
     )
     try:
         if starts:
@@ -153,3 +154,18 @@ def test_without_a_way_out_nothing_leaves(flagged):
     out = ReportOnly()
     assert out.take(flagged) == "kept here"
     assert out.counts() == {}
+
+
+def test_each_sound_is_drawn_by_itself_with_the_policys_probability_and_leaves_masked(tmp_path, service, scorer, flagged):
+    consented(tmp_path, may_slice=True)
+    asked(tmp_path, (0, 1, 2, 3), 0.25)
+    near = replace(flagged.detection, reason=Reason.BELOW_THRESHOLD)
+    with sink(tmp_path, service, scorer) as out:
+        out._chance = iter([0.9, 0.2499, 0.25, 0.0]).__next__
+        assert [out.draw() for _ in range(4)] == [None, 0.25, None, 0.25]
+        assert out.take(replace(flagged, detection=near, slice_probability=0.25)) == "sealed"
+        until(lambda: out.counts()["sent"] == 1)
+    event = Event.from_bytes(next(iter(service.events.values())))
+    assert (event.slice_probability, event.reason) == (0.25, Reason.BELOW_THRESHOLD)
+    assert [clip.tier for clip in event.clips] == [0, 1, 2], "the original never, though household and policy would let it"
+    assert (ReportOnly().slice_probability(), ReportOnly().draw()) == (0.0, None)

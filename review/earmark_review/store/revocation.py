@@ -1,0 +1,115 @@
+"""Sessions seen and ended from elsewhere: by their owner from another browser, or by the operator. What they hold goes back at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, select, update
+
+from earmark_review import audit
+from earmark_review.accounts import Role, SignedIn
+from earmark_review.errors import FormError, SettingsError
+from earmark_review.names import name_key
+from earmark_review.settings import ReviewSettings
+from earmark_review.store import leases
+from earmark_review.store.schema import sessions, users
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One browser in which an account is signed in."""
+
+    session_id: int
+    created_at: datetime
+    last_seen_at: datetime
+
+
+def sessions_of(conn: Connection, user_id: int, settings: ReviewSettings, now: datetime) -> Sequence[Session]:
+    """The account's live sessions, the latest first."""
+    columns = (sessions.c.session_id, sessions.c.created_at, sessions.c.last_seen_at)
+    whole, idle = (now - timedelta(seconds=seconds) for seconds in (settings.session_s, settings.session_idle_s))
+    live = (sessions.c.ended_at.is_(None), sessions.c.created_at > whole, sessions.c.last_seen_at > idle)
+    query = (
+        select(*columns).where(sessions.c.user_id == user_id, *live).order_by(sessions.c.created_at.desc(), sessions.c.session_id.desc())
+    )
+    return [Session(*row) for row in conn.execute(query)]
+
+
+def end_own(conn: Connection, who: SignedIn, session_id: int | None, now: datetime) -> int:
+    """End one of an account's own sessions, or with None all but the one that asks; return how many.
+
+    Raises:
+        FormError: the account has no such live session.
+    """
+    which = sessions.c.session_id == session_id if session_id is not None else sessions.c.session_id != who.session_id
+    ended = _end(conn, who.user_id, which, who.actor, now)
+    if session_id is not None and not ended:
+        msg = "there is no such session of yours, or it ended already; reload the page"
+        raise FormError(msg)
+    return ended
+
+
+def end_all(conn: Connection, name: str, now: datetime) -> int:
+    """End every session of an account, as the operator; return how many.
+
+    Raises:
+        SettingsError: there is no such account.
+    """
+    return _end(conn, _account(conn, name).user_id, sessions.c.session_id.is_not(None), audit.OPERATOR, now)
+
+
+def disable(conn: Connection, name: str, now: datetime) -> int:
+    """Close an account for good measure: its sessions end and it cannot sign in; what it decided stays.
+
+    Raises:
+        SettingsError: there is no such account, or it is closed already.
+    """
+    account = _account(conn, name)
+    if account.disabled_at is not None:
+        msg = f"the account {account.name!r} is closed already"
+        raise SettingsError(msg)
+    conn.execute(update(users).where(users.c.user_id == account.user_id).values(disabled_at=now))
+    audit.append(conn, now, audit.OPERATOR, audit.Action.USER_DISABLED, f"user:{account.name}")
+    return _end(conn, account.user_id, sessions.c.session_id.is_not(None), audit.OPERATOR, now)
+
+
+def enable(conn: Connection, name: str, now: datetime) -> None:
+    """Let a closed account sign in again.
+
+    Raises:
+        SettingsError: there is no such account, or it is open.
+    """
+    account = _account(conn, name)
+    if account.disabled_at is None:
+        msg = f"the account {account.name!r} is open"
+        raise SettingsError(msg)
+    conn.execute(update(users).where(users.c.user_id == account.user_id).values(disabled_at=None))
+    audit.append(conn, now, audit.OPERATOR, audit.Action.USER_ENABLED, f"user:{account.name}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Account:
+    user_id: int
+    name: str
+    disabled_at: datetime | None
+
+
+def _account(conn: Connection, name: str) -> _Account:
+    columns = (users.c.user_id, users.c.name, users.c.disabled_at)
+    row = conn.execute(select(*columns).where(users.c.name_key == name_key(name))).first()
+    if row is None:
+        msg = f"there is no account {name!r}; `earmark review user add NAME` adds one"
+        raise SettingsError(msg)
+    return _Account(*row)
+
+
+def _end(conn: Connection, user_id: int, which: object, actor: str, now: datetime) -> int:
+    query = select(sessions.c.session_id, users.c.name, users.c.role).join(users, users.c.user_id == sessions.c.user_id)
+    rows = conn.execute(query.where(sessions.c.user_id == user_id, sessions.c.ended_at.is_(None), which)).all()  # type: ignore[arg-type]
+    for row in rows:
+        leases.release(conn, SignedIn(user_id, row.session_id, row.name, Role(row.role)), now)
+        conn.execute(update(sessions).where(sessions.c.session_id == row.session_id).values(ended_at=now))
+        audit.append(conn, now, actor, audit.Action.SESSION_ENDED, f"user:{row.name}", {"from": "elsewhere"})
+    return len(rows)
