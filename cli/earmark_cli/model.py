@@ -48,6 +48,24 @@ def export(
 
 
 @app.command()
+def renew(
+    bundle: Annotated[Path, typer.Argument(help="A bundle of schema 1, whose training run may be gone.")],
+    out: Annotated[Path, typer.Option(help="Folder for the bundle of schema 2; may be the same.")],
+) -> None:
+    """Write an older bundle in the form of today's exports, which costs a device less; refused unless it scores the same."""
+    restore = importlib.import_module("earmark_model.restore")
+    try:
+        report = restore.renewed(bundle, out)
+    except (ValueError, OSError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        raise typer.Exit(1) from None
+    sys.stdout.write(
+        f"{out}: scores as before on {report.inputs} inputs of {report.lengths} lengths; largest difference: "
+        f"clips {report.clip_difference:.1e}, frames {report.frame_difference:.1e}\n"
+    )
+
+
+@app.command()
 def evaluate(
     models: Annotated[
         list[Path], typer.Argument(metavar="BUNDLE...", help="A bundle's folder; with --leave-out also training runs, several.")

@@ -101,7 +101,7 @@ class Rules:
     @property
     def sha256(self) -> str:
         """Hash of everything that decides: configuration, labels, thresholds with their guarantees, window geometry and graph."""
-        spec = {name: value for name, value in asdict(self.spec).items() if name != "provenance"}
+        spec = {name: value for name, value in asdict(self.spec).items() if name not in {"provenance", "mel_hop_samples"}}
         text = json.dumps({"config": asdict(self.config), "spec": spec}, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 

@@ -15,11 +15,12 @@ from typing import Annotated
 
 import typer
 
+from earmark_edge.announce.store import STORE_FILE, Announced, AnnounceStore, AnnounceStoreError
 from earmark_edge.consent import Consent, ConsentError
 from earmark_edge.courier import Courier, MutedError, read_consent, write_consent
 from earmark_edge.enrolling import enrol
 from earmark_edge.keys import KeyFileError, device_key, read_credentials
-from earmark_edge.ledger import LedgerEntry, lines_of
+from earmark_edge.ledger import LedgerEntry, announced_json, lines_of, lines_of_announced
 from earmark_edge.messages import status_of
 from earmark_edge.oneline import one_line
 from earmark_edge.policy import PolicyError
@@ -176,7 +177,7 @@ def ledger_command(
     as_json: JsonOption = False,
     state: StateOption = None,
 ) -> None:
-    """Show the household what left, when, why, who heard it, and what was decided."""
+    """Show the household what left, when, why, who heard it, and what was decided; then what its own systems were told."""
     with _told_errors():
         settings = _settings(state)
         with _spool(settings) as spool:
@@ -185,8 +186,21 @@ def ledger_command(
             entries = [LedgerEntry.of(row, status_of(row["status"]) if row["status"] else None) for row in spool.rows()]
         for entry in entries:
             typer.echo(json.dumps(entry.as_json()) if as_json else "\n    ".join(one_line(line) for line in lines_of(entry)))
-        if not entries:
+        told = _announced(settings.state)
+        for each in told:
+            typer.echo(json.dumps(announced_json(each)) if as_json else "\n    ".join(map(one_line, lines_of_announced(each))))
+        if not entries and not told:
             typer.echo("nothing has left, and nothing waits to", err=as_json)
+
+
+def _announced(state: Path) -> list[Announced]:
+    if not (state / STORE_FILE).exists():
+        return []
+    store = AnnounceStore(state / STORE_FILE, tell=_tell)
+    try:
+        return list(store.rows())
+    finally:
+        store.close()
 
 
 def _ask_statuses(settings: EdgeSettings, spool: Spool) -> None:
@@ -220,7 +234,7 @@ def _told_errors() -> Iterator[None]:
     except (SettingsError, AddressError, ConsentError, KeyFileError, WireError) as error:
         _tell(f"error: {error}")
         raise typer.Exit(MISUSED) from error
-    except (UplinkError, SpoolError, PolicyError, MutedError) as error:
+    except (UplinkError, SpoolError, PolicyError, MutedError, AnnounceStoreError) as error:
         _tell(f"error: {error}")
         raise typer.Exit(FAILED) from error
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from earmark_edge.decide import DecideConfig, Decider, Decision, Rules
 from earmark_edge.event import ScoreTrack
 from earmark_edge.near import NearMisses
+from earmark_edge.overlap import OverlapScorer
 from earmark_edge.ring import AudioRing
 from earmark_edge.scorer import Scorer
 from earmark_edge.spans import Span, SpanTracker
@@ -90,7 +91,7 @@ class Detector:
     def __init__(self, scorer: Scorer, config: DecideConfig | None = None, *, near: bool = False) -> None:
         spec = scorer.spec
         self.rules = Rules(spec, config or DecideConfig())
-        self._scorer = scorer
+        self._scorer = OverlapScorer(scorer)
         self._windower = Windower(spec.window_samples, spec.hop_samples)
         self._decider = Decider(self.rules)
         self._tracker = SpanTracker(self.rules)
@@ -130,6 +131,7 @@ class Detector:
     def reset(self) -> None:
         """Forget everything, audio included; the next sample is the first of a new stream."""
         self._windower.reset()
+        self._scorer.reset()
         self._decider.reset()
         self._tracker.reset()
         if self._near:
@@ -144,7 +146,7 @@ class Detector:
     def _score(self, windows: list[Window]) -> Heard:
         if not windows:
             return Heard()
-        scores = self._scorer.run(np.stack([window.samples for window in windows]))
+        scores = self._scorer.run(windows)
         scored, detections = [], []
         near: list[Span] = []
         for window, clip_scores, frame_scores in zip(windows, scores.clip, scores.frame, strict=True):

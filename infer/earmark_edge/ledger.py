@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from earmark_edge.announce.store import Announced
 from earmark_edge.event import Event
 from earmark_edge.messages import Status
 
@@ -23,6 +24,13 @@ _STATES = {
     "delivered": "sent",
     "gone": "sent, and deleted by the review service",
     "withdrawn": "nothing more of it left: consent ended, and it was wiped here",
+}
+_ANNOUNCED = {
+    "waiting": "waits to be told",
+    "sent": "told",
+    "refused": "refused there, and not told",
+    "expired": "not told within a day, and given up",
+    "withdrawn": "not told: consent ended",
 }
 _CASES = {
     "awaiting_clip": "the review service waits for the rest of it",
@@ -96,6 +104,23 @@ def lines_of(entry: LedgerEntry) -> list[str]:
     if entry.trouble:
         lines.append(f"not taken so far: {entry.trouble}")
     return lines + _became(entry.status)
+
+
+def announced_json(each: Announced) -> dict[str, Any]:
+    """What one of the household's own systems was told, for programs."""
+    words = {"told": each.destination, "address": each.address, "state": each.state, "settled_at": each.settled_at, "trouble": each.trouble}
+    return {**each.announcement.as_json(), "consent_id": each.consent_id, **words}
+
+
+def lines_of_announced(each: Announced) -> list[str]:
+    """The same in plain words."""
+    what = _LABELS.get(each.announcement.label, each.announcement.label)
+    state = _ANNOUNCED[each.state] + (f" on {_when(each.settled_at)}" if each.settled_at else "")
+    lines = [f"{_when(each.announcement.at)}: for your own {each.destination} at {each.address} ({state})"]
+    lines.append(f"what: that the device took something for {what}, when, at which input and in which incident; no sound and no score")
+    if each.trouble:
+        lines.append(f"why: {each.trouble}")
+    return lines
 
 
 def _became(status: Status | None) -> list[str]:

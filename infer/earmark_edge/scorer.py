@@ -17,8 +17,9 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 Floats = npt.NDArray[np.float32]
 
-INPUT_NAME = "audio"
-OUTPUT_NAMES = ("clip_scores", "frame_scores")
+INPUT_NAME, HELD_NAME = "audio", "held"
+OUTPUT_NAMES, POWER_NAME = ("clip_scores", "frame_scores"), "mel_power"
+EMPTY: Floats = np.zeros((1, 0, 0), np.float32)
 _QUIET = 3
 """onnxruntime's log level for errors only; its warnings are about its own optimiser."""
 
@@ -56,16 +57,34 @@ class Scorer:
             ValueError: another shape or type, or shorter than a window.
             ScoringError: a score is not a number in [0, 1], or there is not one for every label.
         """
+        self._check(audio)
+        return self._checked(Scores(*self._session.run(list(OUTPUT_NAMES), {INPUT_NAME: audio})), len(audio))
+
+    def run_on(self, audio: Floats, held: Floats) -> tuple[Scores, Floats]:
+        """As `run` of one row, taking over the mel power `held` `[1, mels, held]` of its first frames; the power of the others.
+
+        Only with a bundle that has `spec.mel_hop_samples`. `EMPTY` holds none.
+
+        Raises:
+            ValueError, ScoringError: as `run`.
+        """
+        self._check(audio)
+        feed = {INPUT_NAME: audio, HELD_NAME: held} if held.size else {INPUT_NAME: audio}
+        *scores, power = self._session.run([*OUTPUT_NAMES, POWER_NAME], feed)
+        return self._checked(Scores(*scores), len(audio)), power
+
+    def _check(self, audio: Floats) -> None:
         if audio.ndim != 2 or audio.dtype != np.float32 or audio.shape[1] < self.spec.window_samples:  # noqa: PLR2004 - batch and samples
             expected = f"float32 [batch, at least {self.spec.window_samples} samples]"
             msg = f"cannot score {audio.dtype} {list(audio.shape)}; expected {expected}"
             raise ValueError(msg)
-        scores = Scores(*self._session.run(list(OUTPUT_NAMES), {INPUT_NAME: audio}))
+
+    def _checked(self, scores: Scores, rows: int) -> Scores:
         for name, part in zip(OUTPUT_NAMES, scores, strict=True):
-            if part.shape[0] != len(audio) or part.shape[-1] != len(self.spec.labels):
-                msg = f"the graph gave {name} {list(part.shape)} for {len(audio)} windows and {len(self.spec.labels)} labels"
+            if part.shape[0] != rows or part.shape[-1] != len(self.spec.labels):
+                msg = f"the graph gave {name} {list(part.shape)} for {rows} windows and {len(self.spec.labels)} labels"
                 raise ScoringError(msg)
-            if not ((part >= 0) & (part <= 1)).all():  # also false for NaN, which would pass below every threshold
+            if not (part.min(initial=0) >= 0 and part.max(initial=0) <= 1):  # also false for NaN, which would pass below every threshold
                 msg = f"the graph gave {name} outside [0, 1]; the bundle is unfit"
                 raise ScoringError(msg)
         return scores
@@ -88,8 +107,10 @@ def _load(path: Path, spec: BundleSpec, threads: int) -> Any:
     except Exception as error:  # onnxruntime's exceptions share no parent but Exception
         msg = f"{path}: onnxruntime cannot load it ({str(error).splitlines()[0]})"
         raise BundleError(msg) from error
-    inputs, outputs = [entry.name for entry in session.get_inputs()], [entry.name for entry in session.get_outputs()]
-    if inputs != [INPUT_NAME] or set(outputs) != set(OUTPUT_NAMES):
-        msg = f"{path}: a graph from {inputs} to {outputs}; expected {[INPUT_NAME]} to {list(OUTPUT_NAMES)}"
+    inputs = [entry.name for part in (session.get_inputs(), session.get_overridable_initializers()) for entry in part]
+    outputs = [entry.name for entry in session.get_outputs()]
+    expected = ([INPUT_NAME], [*OUTPUT_NAMES]) if spec.mel_hop_samples is None else ([INPUT_NAME, HELD_NAME], [*OUTPUT_NAMES, POWER_NAME])
+    if inputs != expected[0] or set(outputs) != set(expected[1]):
+        msg = f"{path}: a graph from {inputs} to {outputs}; expected {expected[0]} to {expected[1]}"
         raise BundleError(msg)
     return session

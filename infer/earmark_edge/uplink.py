@@ -85,7 +85,7 @@ def checked_address(url: str) -> str:
     if parts.scheme not in {"http", "https"} or not host or parts.username or parts.query or parts.fragment:
         msg = f"{one_line(url)}: expected the address of a review service, such as https://review.example.org"
         raise AddressError(msg)
-    if parts.scheme == "http" and not _is_loopback(host):
+    if parts.scheme == "http" and not is_loopback(host):
         msg = f"{one_line(url)}: plain http would carry audio over the network in the clear; use https"
         raise AddressError(msg)
     return url.rstrip("/")
@@ -327,7 +327,8 @@ def _read_capped(answer: Any, most_bytes: int) -> bytes:
     return bytes(body)
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether the host is this very machine."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -17,7 +17,8 @@ from typing import Any
 LABELS = ("scream", "cry", "baby_cry", "shout", "laughter", "speech", "other")
 SENSITIVE = ("scream", "cry", "baby_cry")
 SAMPLE_RATE_HZ = 16_000
-BUNDLE_SCHEMA = 1
+BUNDLE_SCHEMAS = (1, 2)
+"""Those that this version reads. From 2 on, a graph takes over what an overlapping window before computed: `mel_hop_samples`."""
 GRAPH_FILE = "model.onnx"
 SPEC_FILE = "bundle.json"
 CARD_FILE = "CARD.md"
@@ -99,6 +100,9 @@ class BundleSpec:
 
     `window_samples` is the shortest input of the graph and the length that a device scores at once, every `hop_samples`.
     Frame `i` of `frame_scores` starts `i * frame_hop_samples` after the first sample of the input.
+    `mel_hop_samples`, in schema 2 alone: the graph has a further input `held`, float32 `[1, mels, held]`, the mel power of the audio's
+    first frames, which may be left out, and a further output `mel_power`, `[batch, mels, frames - held]`, that of the others.
+    Mel frame `i` starts `i * mel_hop_samples` after the first sample.
     `triage` is a threshold that no sensitive label's lies above, with what it guarantees of sensitive sounds as a whole, whichever
     sensitive label they reach: weaker than a guarantee of each label's own sounds, which stands in `thresholds`.
     """
@@ -112,13 +116,14 @@ class BundleSpec:
     thresholds: Mapping[str, Threshold]
     graph_sha256: str
     provenance: Mapping[str, Any] = field(default_factory=dict)
-    schema: int = BUNDLE_SCHEMA
+    schema: int = 1
     triage: Threshold | None = None
+    mel_hop_samples: int | None = None
 
     def __post_init__(self) -> None:
-        if self.schema != BUNDLE_SCHEMA:
-            newer = "newer" if self.schema > BUNDLE_SCHEMA else "older"
-            msg = f"schema {self.schema} is {newer} than the {BUNDLE_SCHEMA} that this version reads; update earmark or the bundle"
+        _require_readable(self.schema)
+        if (self.schema == 1) != (self.mel_hop_samples is None):
+            msg = f"mel_hop_samples belongs to schema 2 and to no other, got {self.mel_hop_samples} in schema {self.schema}"
             raise BundleError(msg)
         if not self.labels or len(set(self.labels)) != len(self.labels):
             msg = f"labels must be distinct and at least one, got {list(self.labels)}"
@@ -132,8 +137,8 @@ class BundleSpec:
         if self.triage and (above := [label for label in self.sensitive if self.thresholds[label].value > self.triage.value]):
             msg = f"the threshold of {', '.join(above)} lies above triage's {self.triage.value}, which would break what triage guarantees"
             raise BundleError(msg)
-        for name in ("sample_rate_hz", "window_samples", "hop_samples", "frame_hop_samples"):
-            if getattr(self, name) <= 0:
+        for name in ("sample_rate_hz", "window_samples", "hop_samples", "frame_hop_samples", "mel_hop_samples"):
+            if getattr(self, name) is not None and getattr(self, name) <= 0:
                 msg = f"{name} must be positive, got {getattr(self, name)}"
                 raise BundleError(msg)
         if self.hop_samples > self.window_samples:
@@ -174,10 +179,7 @@ class BundleSpec:
         if not isinstance(raw, dict) or not isinstance(raw.get("schema"), int):
             msg = "not a bundle description: it has no integer field 'schema'"
             raise BundleError(msg)
-        if raw["schema"] != BUNDLE_SCHEMA:  # before the fields, which another schema may name otherwise
-            newer = "newer" if raw["schema"] > BUNDLE_SCHEMA else "older"
-            msg = f"schema {raw['schema']} is {newer} than the {BUNDLE_SCHEMA} that this version reads; update earmark or the bundle"
-            raise BundleError(msg)
+        _require_readable(raw["schema"])  # before the fields, which another schema may name otherwise
         try:
             return cls(
                 labels=tuple(str(label) for label in raw["labels"]),
@@ -189,7 +191,9 @@ class BundleSpec:
                 thresholds={str(label): _threshold(entry) for label, entry in raw["thresholds"].items()},
                 graph_sha256=str(raw["graph_sha256"]),
                 provenance=dict(raw.get("provenance", {})),
+                schema=raw["schema"],
                 triage=None if raw.get("triage") is None else _threshold(raw["triage"]),
+                mel_hop_samples=None if raw.get("mel_hop_samples") is None else int(raw["mel_hop_samples"]),
             )
         except KeyError as error:
             msg = f"field {error} is missing"
@@ -199,6 +203,14 @@ class BundleSpec:
                 raise
             msg = f"a field is of the wrong kind ({error})"
             raise BundleError(msg) from error
+
+
+def _require_readable(schema: int) -> None:
+    if schema not in BUNDLE_SCHEMAS:
+        newer = "newer" if schema > BUNDLE_SCHEMAS[-1] else "older"
+        readable = " and ".join(map(str, BUNDLE_SCHEMAS))
+        msg = f"schema {schema} is {newer} than {readable}, which this version reads; update earmark or the bundle"
+        raise BundleError(msg)
 
 
 def _threshold(entry: Mapping[str, Any]) -> Threshold:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from earmark_edge.scorer import Scorer
 from earmark_model.calibration import OTHER, Calibration
 from earmark_model.contract import CARD_FILE, GRAPH_FILE, LABELS, SENSITIVE, SPEC_FILE, BundleSpec, Threshold, sha256_file
-from earmark_model.graph import ROUNDED_FROM, quantised, widen, write_graph
+from earmark_model.deployed import Deployed
+from earmark_model.graph import ROUNDED_FROM, quantised, write_graph
 from earmark_model.network import TIME_STRIDE, Tagger
 
 WINDOW_SAMPLES = 32_000
@@ -96,6 +96,8 @@ def write_bundle(
     card: str,
     clips: Sequence[NDArray[np.float32]],
     out: Path,
+    *,
+    triage: Threshold | None = None,
 ) -> ParityReport:
     """Export, check against `clips` (real audio, `[samples]` each) and at many lengths, and move the finished folder to `out`.
 
@@ -112,10 +114,8 @@ def write_bundle(
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".export-") as name:
         folder = Path(name) / "bundle"
         folder.mkdir()
-        written = copy.deepcopy(model)
-        widen(written.tagger.network)
-        write_graph(written, written.tagger.frontend, folder / GRAPH_FILE)
-        spec = _spec(model.tagger, thresholds, provenance, sha256_file(folder / GRAPH_FILE))
+        write_graph(Deployed(model), folder / GRAPH_FILE)
+        spec = replace(_spec(model.tagger, thresholds, provenance, sha256_file(folder / GRAPH_FILE)), triage=triage)
         (folder / SPEC_FILE).write_text(spec.to_json(), encoding="utf-8")
         (folder / CARD_FILE).write_text(card, encoding="utf-8")
         report = check_parity(model, folder, clips)
@@ -174,6 +174,8 @@ def _spec(tagger: Tagger, thresholds: Mapping[str, Threshold], provenance: Mappi
         thresholds=dict(thresholds),
         graph_sha256=graph_sha256,
         provenance=dict(provenance),
+        schema=2,
+        mel_hop_samples=frontend.hop_samples,
     )
 
 

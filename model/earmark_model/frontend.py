@@ -189,5 +189,8 @@ class LogMel(nn.Module):
     def forward(self, audio: Tensor) -> Tensor:
         """See the class."""
         power = self.power(audio) * self.level_gain(audio)[:, :, None]
-        log_mel = torch.log(power + self.spec.log_floor)
-        return (log_mel - self.spec.mean) / self.spec.std
+        return self.scaled(power)
+
+    def scaled(self, power: Tensor) -> Tensor:
+        """The front end's output from mel power `[batch, mels, frames]` that was brought to the working level."""
+        return torch.log(power + self.spec.log_floor) * (1 / self.spec.std) - self.spec.mean / self.spec.std

@@ -104,7 +104,7 @@ class SqueezeExcitation(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """`[batch, width, mels, frames]` to the same."""
         scale = torch.sigmoid(self.fc2(torch.relu(self.fc1(x.mean((2, 3))))))
-        return x * scale[:, :, None, None]
+        return x * scale.reshape(-1, x.shape[1], 1, 1)
 
 
 class InvertedResidual(nn.Module):

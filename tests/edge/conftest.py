@@ -60,10 +60,43 @@ def tone_graph() -> onnx.ModelProto:
     return model
 
 
+def overlapping_tone_graph() -> onnx.ModelProto:
+    """The tone graph in the form of schema 2: power of the first frames may be given, that of the others comes out."""
+    model = tone_graph()
+    graph = model.graph
+    constants = {"held": np.zeros((1, len(LABELS), 0), np.float32), "hop": np.array([160], np.int64), "last": np.array([2**62], np.int64),
+                 "third": np.array([2], np.int64), "nothing": np.array(0, np.float32)}  # fmt: skip
+    graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in constants.items())
+    graph.input.append(helper.make_tensor_value_info("held", TensorProto.FLOAT, [1, len(LABELS), "held_frames"]))
+    graph.output.append(helper.make_tensor_value_info("mel_power", TensorProto.FLOAT, ["batch", len(LABELS), "mel_frames"]))
+    by_output = {node.output[0]: node for node in graph.node}
+    by_output["mono"].input[0] = "further"
+    by_output["power"].output[0] = "mel_power"
+    by_output["mean"].input[0] = "power"
+    before = [
+        helper.make_node("Shape", ["held"], ["held_shape"]),
+        helper.make_node("Gather", ["held_shape", "third"], ["held_frames"]),
+        helper.make_node("Mul", ["held_frames", "hop"], ["first"]),
+        helper.make_node("Slice", ["audio", "first", "last", "channel_axis"], ["further"]),
+        helper.make_node("Mul", ["audio", "nothing"], ["zeros"]),
+        helper.make_node("ReduceMax", ["zeros", "channel_axis"], ["zero_rows"]),
+        helper.make_node("Unsqueeze", ["zero_rows", "third"], ["zero"]),
+        helper.make_node("Add", ["held", "zero"], ["known"]),  # one for each row of the batch
+    ]
+    nodes = [*before, *graph.node]
+    at = next(i for i, node in enumerate(nodes) if node.output[0] == "mean")
+    nodes.insert(at, helper.make_node("Concat", ["known", "mel_power"], ["power"], axis=2))
+    del graph.node[:]
+    graph.node.extend(nodes)
+    onnx.checker.check_model(model)
+    return model
+
+
 def write_bundle(folder: Path, *, graph: onnx.ModelProto | None = None, verified: tuple[str, ...] = LABELS, **changes: object) -> Path:
     """A bundle at `folder`: the tone graph, every threshold 0.5, with a guarantee for the labels in `verified`."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / GRAPH_FILE).write_bytes((graph or tone_graph()).SerializeToString())
+    tones = overlapping_tone_graph if changes.get("schema") == 2 else tone_graph
+    (folder / GRAPH_FILE).write_bytes((graph or tones()).SerializeToString())
     fields = {
         "labels": LABELS,
         "sensitive": ("scream", "cry", "baby_cry"),
@@ -97,6 +130,12 @@ def bundle(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def scorer(bundle) -> Scorer:
     return Scorer(bundle)
+
+
+@pytest.fixture(scope="session")
+def overlapping_scorer(tmp_path_factory) -> Scorer:
+    """The same, with a graph that takes over what the window before has computed."""
+    return Scorer(write_bundle(tmp_path_factory.mktemp("overlapping"), schema=2, mel_hop_samples=160))
 
 
 @pytest.fixture(scope="session", name="play")

@@ -163,6 +163,10 @@ def serving() -> Iterator[ReviewDouble]:
         protocol_version = "HTTP/1.1"
         wbufsize = 65_536  # head and body in one segment, or the client waits for a delayed acknowledgement
 
+        def handle(self) -> None:
+            with suppress(ConnectionError):  # a client that had enough of it
+                super().handle()
+
         def handle_any(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             answer = double.answer(Request(self.command, self.path, dict(self.headers), body))
@@ -173,11 +177,9 @@ def serving() -> Iterator[ReviewDouble]:
             for name, value in (*answer.headers, ("Content-Length", str(len(answer.body)))):
                 self.send_header(name, value)
             self.end_headers()
-            with suppress(ConnectionError):  # a client that had enough of it
-                self.wfile.write(answer.body)
-                self.wfile.flush()
+            self.wfile.write(answer.body)
 
-        do_GET = do_POST = do_PUT = handle_any  # noqa: N815 - the names that http.server calls
+        do_GET = do_POST = do_PUT = do_HEAD = handle_any  # noqa: N815 - the names that http.server calls
 
         def log_message(self, *_: object) -> None:
             """Keep the output of the tests clean."""

@@ -46,8 +46,9 @@ def test_chunked_equals_whole_for_every_score_and_every_detection(scorer, scene,
 
 
 @pytest.mark.parametrize("chunk", [1_000, HOP - 1, HOP, WINDOW, WINDOW + 1])
-def test_even_chunks_equal_whole_too(scorer, scene, chunk):
-    assert_same(hear(Detector(scorer), scene, range(chunk, len(scene), chunk)), hear(Detector(scorer), scene))
+def test_even_chunks_equal_whole_too(scorer, overlapping_scorer, scene, chunk):
+    for each in (scorer, overlapping_scorer):
+        assert_same(hear(Detector(each), scene, range(chunk, len(scene), chunk)), hear(Detector(scorer), scene))
 
 
 def assert_same(found, expected):

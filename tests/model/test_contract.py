@@ -55,8 +55,8 @@ def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
 
 
 def test_a_newer_schema_is_told_apart_even_if_its_fields_have_other_names(tmp_path: Path) -> None:
-    folder = written(tmp_path / "b", json.dumps({"schema": 2, "classes": ["scream"]}))
-    with pytest.raises(BundleError, match=r"bundle\.json: schema 2 is newer than the 1 that this version reads"):
+    folder = written(tmp_path / "b", json.dumps({"schema": 3, "classes": ["scream"]}))
+    with pytest.raises(BundleError, match=r"bundle\.json: schema 3 is newer than 1 and 2, which this version reads"):
         read_bundle(folder)
 
 
@@ -97,6 +97,9 @@ def test_a_missing_or_wrong_field_is_named_or_described(name: str) -> None:
         ({"hop_samples": 32_001}, "gaps"),
         ({"frame_hop_samples": 0}, "frame_hop_samples"),
         ({"schema": 0}, "older"),
+        ({"schema": 2}, "mel_hop_samples belongs to schema 2"),
+        ({"mel_hop_samples": 160}, "mel_hop_samples belongs to schema 2"),
+        ({"schema": 2, "mel_hop_samples": 0}, "mel_hop_samples must be positive"),
     ],
 )
 def test_each_invariant_of_a_bundle_fires(changes: dict[str, Any], cause: str) -> None:

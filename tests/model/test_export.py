@@ -7,13 +7,14 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from tests.model.lively import lively_tagger
 
-from earmark_edge.scorer import Scorer
+from earmark_edge.scorer import EMPTY, Scorer
 from earmark_model.calibration import Calibration
 from earmark_model.contract import LABELS, Threshold, read_bundle
+from earmark_model.deployed import Deployed
 from earmark_model.export import CalibratedTagger, ExportError, check_parity, fused, write_bundle
-from earmark_model.frontend import FrontendSpec
-from earmark_model.graph import quantised, widen
+from earmark_model.graph import quantised
 from earmark_model.network import NetworkSpec, Tagger
 
 CALIBRATION = Calibration((1.5,) * 7, (-0.5, 0.1, 0.2, 0.0, 0.0, 0.3, 0.0), LABELS)
@@ -23,11 +24,7 @@ CLIPS = [np.random.default_rng(5).normal(0, 0.1, samples).astype(np.float32) for
 
 def trained_tagger() -> Tagger:
     """Weights and batch statistics that are not the initial ones, as after training."""
-    torch.manual_seed(4)
-    tagger = Tagger(FrontendSpec(), NetworkSpec(teacher_labels=3))
-    for _ in range(3):
-        tagger(torch.randn(4, 32_000) * 0.2)
-    return tagger.eval()
+    return lively_tagger(NetworkSpec(teacher_labels=3))
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +45,9 @@ def test_the_bundle_has_the_documented_form_and_size(bundle: Path) -> None:
     assert sorted(path.name for path in bundle.iterdir()) == ["CARD.md", "bundle.json", "model.onnx"]
     assert sum(path.stat().st_size for path in bundle.iterdir()) < 1_000_000
     graph = onnx.load(bundle / "model.onnx").graph
-    assert [each.name for each in graph.input] == ["audio"]
-    assert [each.name for each in graph.output] == ["clip_scores", "frame_scores"]
+    assert [each.name for each in graph.input] == ["audio", "held"]
+    assert [each.name for each in graph.output] == ["clip_scores", "frame_scores", "mel_power"]
+    assert (spec.schema, spec.mel_hop_samples) == (2, 160)
     assert not {node.op_type for node in graph.node} & {"STFT", "DFT", "BatchNormalization"}
 
 
@@ -117,11 +115,28 @@ def test_rounding_twice_is_rounding_once_and_errs_by_half_a_step_at_most() -> No
     assert steps.max() == 127  # the largest weight of a channel uses the whole range
 
 
-def test_a_widened_stem_changes_no_score(model: CalibratedTagger) -> None:
-    wide = copy.deepcopy(model)
-    widen(wide.tagger.network)
-    stem = wide.tagger.network.features[0][0]
-    assert stem.out_channels == 16
-    audio = torch.from_numpy(CLIPS[2])[None]
+def test_held_mel_power_of_the_first_frames_changes_no_score(model: CalibratedTagger, bundle: Path) -> None:
+    """None, one, all but one and all frames; 1e-6 since products of another size may sum in another order."""
+    scorer, audio = Scorer(bundle), CLIPS[1][None]
+    whole, power = scorer.run_on(audio, EMPTY)
+    assert power.shape == (1, 103, 198)
+    for held in (1, 50, 197):
+        scores, further = scorer.run_on(audio, power[:, :, :held])
+        np.testing.assert_allclose(scores.clip, whole.clip, atol=1e-6, rtol=0)
+        np.testing.assert_allclose(scores.frame, whole.frame, atol=1e-6, rtol=0)
+        np.testing.assert_allclose(further, power[:, :, held:], rtol=1e-5)
+    other, _ = scorer.run_on(audio, power[:, :, :148] * 100)
+    assert np.abs(other.frame - whole.frame).max() > 1e-6  # it is heard
+
+
+@pytest.mark.parametrize("spec", [NetworkSpec(), NetworkSpec(blocks=8, embedding=64, sharpness=0.0, beside=8, pooled_frames=3)])
+def test_what_is_deployed_scores_as_the_network_does(spec: NetworkSpec) -> None:
+    model = CalibratedTagger(fused(lively_tagger(spec)), CALIBRATION).eval()
+    deployed = Deployed(model).eval()
+    audio = torch.from_numpy(np.stack([CLIPS[2], CLIPS[2] * 1e-4]))
     with torch.inference_mode():
-        torch.testing.assert_close(wide(audio), model(audio), atol=1e-5, rtol=0)
+        clip, frames, power = deployed(audio, torch.zeros(1, 103, 0))
+        torch.testing.assert_close((clip, frames), model(audio), atol=1e-5, rtol=0)
+        again = deployed(audio[:1], power[:1, :, :100])
+    torch.testing.assert_close(again[:2], (clip[:1], frames[:1]), atol=1e-5, rtol=0)
+    assert frames.std(1).max() > 1e-3  # frames differ: the comparison can fail

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from earmark_edge.courier import MUTE_FILE
 from earmark_edge.decide import DecideConfigError
+from earmark_edge.doctor.announcing import check_announcing
 from earmark_edge.doctor.check import Check, Verdict
 from earmark_edge.doctor.hearing import check_bundle, inputs_checks
 from earmark_edge.doctor.machine import check_clock, check_core_dumps, check_disk, check_swap, check_telemetry, swap_limit
@@ -45,9 +46,9 @@ def doctor(
 ) -> None:
     """Check this device and say what to do.
 
-    Inputs and their level, bundle, thresholds, a canary; clock, disk, swap, core dumps, telemetry; keys, consent, connection; and what a
-    running listener says of itself. Nothing that is heard is kept. Exit status: 0 nothing failed (warnings may stand), 1 something
-    failed, 2 misused.
+    Inputs and their level, bundle, thresholds, a canary; clock, disk, swap, core dumps, telemetry; keys, consent, connection; broker and
+    webhook, where they are set; and what a running listener says of itself. Nothing that is heard is kept. Exit status: 0 nothing failed
+    (warnings may stand), 1 something failed, 2 misused.
     """
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
     counts: Counter[Verdict] = Counter()
@@ -78,6 +79,7 @@ def _checks(texts: list[str], edge: EdgeSettings) -> Iterator[Check]:
     yield check_core_dumps(pid)
     yield check_telemetry(os.environ)
     yield from check_way_out(edge.state, utc_now())
+    yield from check_announcing(os.environ)
     yield from listener
 
 

@@ -17,6 +17,9 @@ from typing import Annotated
 
 import typer
 
+from earmark_edge.announce.settings import AnnounceSettings
+from earmark_edge.announce.sink import AnnouncingSink, destinations_of
+from earmark_edge.announce.store import AnnounceStoreError
 from earmark_edge.bundle_store import BundleStore
 from earmark_edge.consent import ConsentError
 from earmark_edge.courier import MUTE_FILE, Courier, MutedError
@@ -31,7 +34,7 @@ from earmark_edge.listen.notify import ALIVE, READY, STOPPING, notify
 from earmark_edge.listen.report import JsonReport, LinesReport, ListenReport
 from earmark_edge.listen.settings import ListenSettings
 from earmark_edge.listen.shadow import Terms
-from earmark_edge.listen.sink import CourierSink, ReportOnly
+from earmark_edge.listen.sink import CourierSink, ReportOnly, Sink
 from earmark_edge.listen.source import InputError, PcmFormat
 from earmark_edge.listen.status import Status
 from earmark_edge.listen.supervisor import Block, Notice, State, Supervisor, WatchConfig
@@ -88,14 +91,15 @@ def listen(
             found = inputs_of(inputs or ["mic"], scorer.spec.sample_rate_hz, pcm=pcm, is_fast=fast)
             mute = Mute(edge.state / MUTE_FILE, gpio_line(settings.mute_gpio) if settings.mute_gpio is not None else None)
             updates = _updates(stack, edge, settings, version) if send and settings.updates and edge.bundle is None else None
-            sink = _sink(stack, edge, Rules(scorer.spec, edge.decide), mute, report.tell, updates) if send else ReportOnly()
+            sink: Sink = _sink(stack, edge, Rules(scorer.spec, edge.decide), mute, report.tell, updates) if send else ReportOnly()
+            sink = _announcing(sink, edge, Rules(scorer.spec, edge.decide), mute)
             stack.callback(sink.close)
             outlets = Outlets(sink, report, _StatusFile(edge.state), updates)
             status = _listen(stack, found, scorer, edge, settings, mute, outlets)
     except (SettingsError, DecideConfigError, AddressError, InputError, KeyFileError) as error:
         sys.stderr.write(f"error: {one_line(error, 1_000)}\n")
         raise typer.Exit(MISUSED) from error
-    except (BundleError, ScoringError, UplinkError, SpoolError, OSError) as error:
+    except (BundleError, ScoringError, UplinkError, SpoolError, AnnounceStoreError, OSError) as error:
         sys.stderr.write(f"error: {one_line(error, 1_000)}\n")
         raise typer.Exit(FAILED) from error
     raise typer.Exit(status)
@@ -134,6 +138,12 @@ def _metrics(port: int, listener: Listener) -> AbstractContextManager[object]:
     from earmark_edge.listen.metrics import MetricsServer, render  # noqa: PLC0415 - an HTTP server is 3 MB that most devices do without
 
     return MetricsServer(port, lambda: render(listener.status))
+
+
+def _announcing(sink: Sink, edge: EdgeSettings, rules: Rules, mute: Mute) -> Sink:
+    """With a broker or a webhook set: the sink that tells these too."""
+    told = destinations_of(AnnounceSettings.from_environment(os.environ), (*rules.spec.sensitive, *edge.decide.route_also))
+    return AnnouncingSink(sink, edge.state, told, is_muted=lambda: mute.is_on) if told else sink
 
 
 def _updates(stack: ExitStack, edge: EdgeSettings, settings: ListenSettings, version: int) -> Updates:

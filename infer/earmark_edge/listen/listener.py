@@ -250,7 +250,7 @@ class Listener:
         started_at, state = self._clocks.wall() - timedelta(seconds=now_s), self._clocks.state()
         words = (detection, channel.seq, channel.boot_id, started_at, state.uncertainty_s)
         channel.seq += 1
-        return Flagged(*words, with_audio=with_audio, slice_probability=slice_probability)
+        return Flagged(*words, with_audio=with_audio, slice_probability=slice_probability, stream=channel.status.name)
 
     def _hand_on(self, channel: Channel, detection: Detection) -> None:
         grant = channel.cap.take(detection.offset_s, detection.duration_s, detection.incident)
@@ -259,7 +259,7 @@ class Listener:
         channel.status.incidents = grant.incident + 1
         channel.status.events_without_audio += not grant.with_audio
         delivery = self._outlets.sink.take(flagged)
-        self._outlets.report.event(channel.status.name, flagged, flagged.started_at + timedelta(seconds=detection.onset_s), delivery)
+        self._outlets.report.event(channel.status.name, flagged, flagged.onset_at, delivery)
 
     def _canary(self, channel: Channel, result: CanaryResult) -> None:
         at, told = self._clocks.wall(), channel.status.canary

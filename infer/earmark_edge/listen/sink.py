@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from random import SystemRandom
 from typing import Protocol
 
@@ -39,6 +39,7 @@ class Flagged:
     """A detection on its way out: number `seq` of its stream, whose times it is in; `with_audio` unless the cap holds its audio back.
 
     `slice_probability`: with which it was drawn, for what was not flagged.
+    `stream`: the input's name, which stays in the home.
     """
 
     detection: Detection
@@ -48,6 +49,12 @@ class Flagged:
     wall_uncertainty_s: float
     with_audio: bool
     slice_probability: float | None = None
+    stream: str = ""
+
+    @property
+    def onset_at(self) -> datetime:
+        """When it began, by the wall clock."""
+        return self.started_at + timedelta(seconds=self.detection.onset_s)
 
 
 @dataclass(frozen=True, slots=True)
