@@ -407,6 +407,8 @@ def open_house(
     yield make
     for house in opened:
         house.service.close()
+        if engine == "postgresql":
+            request.getfixturevalue("postgres").drop(house.knobs["database"])
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ class PostgresServer:
         self._folder, self._numbers = folder, count()
         words = {"listen_addresses": "", "unix_socket_directories": str(folder), "max_connections": "200", "shared_buffers": "64MB"}
         if not durable:  # a test kills processes, not the machine
-            words |= {"fsync": "off", "full_page_writes": "off"}
+            words |= {"fsync": "off", "full_page_writes": "off", "autovacuum": "off"}  # which would be at the template at times
         self._options = " ".join(f"-c {name}='{value}'" for name, value in words.items())
 
     def _run(self, *words: str) -> None:
@@ -67,11 +67,19 @@ class PostgresServer:
             conn.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
         return self.url(name)
 
+    def drop(self, url: str) -> None:
+        """Remove a database, whoever still has it open."""
+        name = url.partition("@/")[2].partition("?")[0]
+        with psycopg.connect(self.url("postgres"), autocommit=True) as conn:
+            conn.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
 
 @contextmanager
 def running_postgres(*, durable: bool = False) -> Iterator[PostgresServer]:
     """A server while the block runs; `durable` as one in earnest, otherwise quick."""
-    with tempfile.TemporaryDirectory(prefix="earmark-pg-") as folder:
+    memory = "/dev/shm"
+    where = memory if not durable and Path(memory).is_dir() else None
+    with tempfile.TemporaryDirectory(prefix="earmark-pg-", dir=where) as folder:
         if os.geteuid() == 0:
             shutil.chown(folder, _UNPRIVILEGED)
         server = PostgresServer(Path(folder), durable=durable)

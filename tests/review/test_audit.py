@@ -19,7 +19,7 @@ def entries(house, one_case):
 
 
 REPLACE = {
-    "sqlite": "INSERT OR REPLACE INTO audit_log SELECT seq, at, 'user:eve', action, subject, detail, previous_sha256, sha256 FROM audit_log",
+    "sqlite": "INSERT OR REPLACE INTO audit_log SELECT seq, at, 'eve', action, subject, detail, previous_sha256, sha256 FROM audit_log",
     "postgresql": "TRUNCATE audit_log",
 }
 
