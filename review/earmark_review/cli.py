@@ -360,7 +360,7 @@ def misses_command(
     if as_json:
         typer.echo(json.dumps({"weeks": weeks, **asdict(found), "canaries_heard": heard, "canaries_missed": lost}))
         return
-    typer.echo(f"the last {weeks} weeks, {found.homes} homes that let a slice be drawn")
+    typer.echo(f"homes that let a slice be drawn: {found.homes}; the last {weeks} weeks")
     for line in misses_in_words(found):
         typer.echo(line)
     typer.echo(f"canaries: of {heard + lost} devices that play them {lost} missed their last")
