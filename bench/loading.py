@@ -6,9 +6,10 @@ import argparse
 import csv
 import dataclasses
 import os
+import statistics
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import cast
 
@@ -23,6 +24,7 @@ from earmark_model.train_config import SIZES, TrainConfig, sized
 
 ROOT = Path(__file__).resolve().parents[1]
 WORKERS = (0, 1, 2)
+ROUNDS = 3
 VALIDATED = 16
 """Clips that an epoch is validated on here: what is measured is training."""
 
@@ -50,19 +52,27 @@ def main() -> None:
 
 
 def _measured(prepared: Prepared, processes: Processes, size: str) -> list[str]:
-    """Table lines of one size: first the network on batches that are already there, then with loaders beside it."""
+    """Table lines of one size. Work is counted in time of the processor, which others on the machine hardly lengthen."""
     ready = list(_batches(prepared, 0))
     _learned(prepared, processes, ready[:2])  # the first steps choose kernels and fill caches
-    network = _learned(prepared, processes, ready)["examples_per_s"]
-    lines = [f"| {size} | examples ready | - | {network:.0f} | 1.00 | - |"]
+    preparing, learning = [], []
+    for _ in range(ROUNDS):
+        preparing.append(_processor_ms(lambda: sum(len(batch.audio) for batch in _batches(prepared, 0)), prepared))
+        learning.append(_processor_ms(lambda: _learned(prepared, processes, ready), prepared))
+    one, other = statistics.median(preparing), statistics.median(learning)
+    lines = []
     for workers in WORKERS:
-        began = time.perf_counter()
-        count = sum(len(batch.audio) for batch in _batches(prepared, workers))
-        alone = count / (time.perf_counter() - began)
         together = _learned(prepared, processes, _batches(prepared, workers))
         rate, waited = together["examples_per_s"], together["waited_percent"]
-        lines.append(f"| {size} | {workers} | {alone:.0f} ({alone / network:.1f}) | {rate:.0f} | {rate / network:.2f} | {waited:.1f} % |")
+        lines.append(f"| {size} | {one:.2f} | {other:.2f} | {other / one:.1f} | {workers} | {rate:.0f} | {waited:.1f} % |")
     return lines
+
+
+def _processor_ms(work: Callable[[], object], prepared: Prepared) -> float:
+    """Milliseconds of processor that `work` over an epoch takes for each example, all threads together."""
+    began = time.process_time()
+    work()
+    return 1_000 * (time.process_time() - began) / prepared.config.examples_per_epoch
 
 
 def _batches(prepared: Prepared, workers: int) -> Iterable[Batch]:
@@ -91,17 +101,19 @@ def _teacher_labels(prepared: Prepared) -> tuple[str, ...]:
 
 def _report(lines: list[str], processes: Processes, examples: int) -> str:
     device = torch.cuda.get_device_name() if processes.device.type == "cuda" else f"{torch.get_num_threads()} threads of the processor"
-    header = "network | loading processes | prepared per second alone (times the network) | learned per second | times the network alone"
+    header = "network | preparing an example, ms | learning from it, ms | times as long | loading processes | learned per second | waited"
     return f"""# Loading beside training
 
-`python -m bench.loading --corpus CORPUS`: {examples} examples a figure, one run; {os.cpu_count()} cores, the network on {device}.
+`python -m bench.loading --corpus CORPUS`: {examples} examples a figure, the median of {ROUNDS} rounds; {os.cpu_count()} cores, the network
+on {device}.
 
-An example is drawn, cropped, mixed, reverberated and levelled from decoded clips in a memory-mapped file. "Examples ready": the network
-alone, on batches in memory. The loader is no bottleneck where the share of that rate is near 1 and the trainer hardly waits.
-With 0 loading processes examples are prepared between steps; loading processes work beside the network, on cores that it may want too.
+An example is drawn, cropped, mixed, reverberated and levelled from decoded clips in a memory-mapped file. Milliseconds are of processor,
+over all threads: so many times longer does the network take for an example than its preparation, on one core. The last two columns are by
+the clock and depend on what else the machine does: the share of an epoch that the trainer waited for data tells a starved one. With 0
+loading processes examples are prepared between steps, and all of that counts as waiting.
 
-| {header} | waited for data |
-|---|---|---|---|---|---|
+| {header} |
+|---|---|---|---|---|---|---|
 {chr(10).join(lines)}
 """
 

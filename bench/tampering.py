@@ -92,7 +92,8 @@ def honest_log(conn: Connection, rng: random.Random) -> list[audit.Entry]:
     at = datetime(2026, 1, 1, tzinfo=UTC)
     for number in range(ENTRIES):
         at += timedelta(seconds=rng.random() * 60)
-        audit.append(conn, at, f"user:{rng.choice('abc')}", rng.choice(list(audit.Action)), f"case:{number}", {"n": number})
+        draft = audit.Draft(at, f"user:{rng.choice('abc')}", rng.choice(list(audit.Action)), f"case:{number}", {"n": number})
+        audit.write(conn, [draft])
     return audit.read(conn)
 
 

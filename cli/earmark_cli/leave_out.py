@@ -116,8 +116,16 @@ def read_candidate(path: Path) -> Candidate:
     return Candidate(path, tuple(said.get("leave_out", ())), tuple(said.get("licence_tiers", ())), corpus)
 
 
-def evaluate_left_out(models: Sequence[Path], manifest: Path, sources: Sequence[str], peers: Sequence[str] | None = None) -> LeftOut:
+def evaluate_left_out(
+    models: Sequence[Path],
+    manifest: Path,
+    sources: Sequence[str],
+    peers: Sequence[str] | None = None,
+    licence_tiers: Sequence[str] = (),
+) -> LeftOut:
     """Figures on `sources` (or `all` that the models left out), beside `peers`, which hear the clips themselves.
+
+    With `licence_tiers` only clips of these are measured; which groups a run was trained on does not depend on it.
 
     Without `peers` (None) they are all that the corpus has recorded scores of: at no cost, and named so.
 
@@ -136,6 +144,8 @@ def evaluate_left_out(models: Sequence[Path], manifest: Path, sources: Sequence[
     taggers = _peers(peers, whole)
     used = [candidate for candidate in candidates if any(by is candidate for by in wanted.values())]
     pools = [left_out_pool(whole, candidate) for candidate in used]
+    if licence_tiers:
+        pools = [(pool.select(licence_tiers=licence_tiers), shared) for pool, shared in pools]
     others = [_peer_scores(each, [pool for pool, _ in pools], whole) for each in taggers]
     trials = []
     for position, (candidate, (pool, shared)) in enumerate(zip(used, pools, strict=True)):

@@ -95,7 +95,10 @@ def evaluate(
     run that never heard it, beside the peers' recorded scores, or beside those given with --peer, which hear the clips themselves.
     """
     if leave_out:
-        _evaluate_left_out(models, manifest, leave_out, peer, out, as_json=as_json)
+        if source or robustness or write_card:
+            sys.stderr.write("error: --leave-out measures whole sources: it goes with --licence, --peer, --out and --json, and no other\n")
+            raise typer.Exit(2)
+        _evaluate_left_out(models, manifest, leave_out, peer, tuple(licence or ()), out, as_json=as_json)
         return
     if len(models) != 1:
         sys.stderr.write("error: evaluate takes one bundle and one manifest; several models only with --leave-out\n")
@@ -124,11 +127,18 @@ def evaluate(
 
 
 def _evaluate_left_out(
-    models: list[Path], manifest: Path, sources: list[str], peers: list[str] | None, out: Path | None, *, as_json: bool
+    models: list[Path],
+    manifest: Path,
+    sources: list[str],
+    peers: list[str] | None,
+    licence_tiers: tuple[str, ...],
+    out: Path | None,
+    *,
+    as_json: bool,
 ) -> None:
     left_out = importlib.import_module("earmark_cli.leave_out")
     try:
-        figures = left_out.evaluate_left_out(models, manifest, sources, peers)
+        figures = left_out.evaluate_left_out(models, manifest, sources, peers, licence_tiers)
         if out:
             importlib.import_module("earmark_cli.leave_out_page").write_left_out(figures, out)
     except (ValueError, OSError) as error:

@@ -102,11 +102,21 @@ class Manifest:
 
         rows = tuple(row for row in self.rows if wanted(row))
         if not rows:
-            wished = f"splits {sorted(splits)}, licence tiers {licence_tiers or 'any'}, without {sorted(leave_out)}"
-            made = "" if any(row.split in splits for row in self.rows) else "; `earmark data split` deals groups into splits"
-            msg = f"{self.path}: no row is left with {wished}{made}"
-            raise ManifestError(msg)
+            raise ManifestError(self._nothing_left(splits, licence_tiers, leave_out, only))
         return Manifest(self.path, rows, self.sha256)
+
+    def _nothing_left(
+        self, splits: Collection[str], tiers: Collection[str] | None, leave_out: Collection[str], only: Collection[str] | None
+    ) -> str:
+        """What was asked for, and what there is."""
+        asked = [f"split {' or '.join(splits)}"]
+        asked += [f"licence tier {' or '.join(tiers)}"] if tiers is not None else []
+        asked += [f"source {' or '.join(only)}"] if only is not None else []
+        wished = " and ".join(asked) + (f", without source {' and '.join(leave_out)}" if leave_out else "")
+        there = {"splits": {row.split for row in self.rows}, "licence tiers": {row.licence_tier for row in self.rows}}
+        held = " and ".join(f"{name} {', '.join(sorted(held))}" for name, held in there.items())
+        made = "" if any(row.split in splits for row in self.rows) else "; `earmark data split` deals groups into splits"
+        return f"{self.path}: no row is left of {wished}; there are {held}{made}"
 
 
 def read_manifest(

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from earmark_edge.consent import Consent, ConsentError
 from earmark_edge.keys import Credentials, KeyFileError, read_private, write_private
@@ -18,7 +17,7 @@ from earmark_edge.seal import seal_parcel
 from earmark_edge.signature import Purpose, SignatureError, check, public_of, sign
 from earmark_edge.spool import Spool, SpooledEvent
 from earmark_edge.uplink import EventGoneError, SignedReceipt, Uplink, UplinkDownError, UplinkError
-from earmark_edge.wire import WireError
+from earmark_edge.wire import WireError, parse_object
 
 CONSENT_FILE, POLICY_FILE, MUTE_FILE = "consent.json", "policy.json", "mute"
 _TIERS_WITHOUT_POLICY = (0, 1, 2)
@@ -272,8 +271,8 @@ class Courier:
 
 
 def _read_signed(path: Path) -> tuple[bytes, bytes]:
-    raw: Any = json.loads(read_private(path))
-    if not (isinstance(raw, dict) and isinstance(raw.get("document"), str) and isinstance(raw.get("signature"), str)):
+    raw = parse_object(read_private(path), path.name)
+    if not (isinstance(raw.get("document"), str) and isinstance(raw.get("signature"), str)):
         msg = "expected a document and its signature"
         raise WireError(msg)
     return raw["document"].encode(), bytes.fromhex(raw["signature"])

@@ -87,7 +87,7 @@ def read_credentials(state: Path) -> Credentials:
         raw: Any = json.loads(read_private(path))
         keys = {name: key_of(name, raw.pop(name)) for name in ("sealing_key", "signing_key")}
         enrolment = Enrolment(str(raw["url"]), str(raw["device"]), str(raw["token"]), **keys)
-    except (WireError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (WireError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         msg = f"{path}: not an enrolment ({one_line(error)}); enrol again"
         raise KeyFileError(msg) from error
     return Credentials(device_key(state), enrolment)

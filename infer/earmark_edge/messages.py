@@ -207,13 +207,7 @@ def read_statuses(payload: bytes, device_id: str) -> list[Status]:
     raw = parse_object(payload, "statuses")
     require(raw.get("device_id") == device_id, "device_id", "this device", raw.get("device_id"))
     require(isinstance(raw.get("statuses"), list), "statuses", "a list", raw.get("statuses"))
-    try:
-        return [_status(entry) for entry in raw["statuses"]]
-    except WireError:
-        raise
-    except (TypeError, ValueError, AttributeError, KeyError) as error:
-        msg = f"statuses: not of the documented form ({error})"
-        raise WireError(msg) from error
+    return [_status(entry) for entry in raw["statuses"]]
 
 
 def status_of(payload: bytes) -> Status:
@@ -226,9 +220,15 @@ def status_of(payload: bytes) -> Status:
 
 
 def _status(raw: Any) -> Status:
-    fields = checked(raw, Status)
-    looks = tuple(Look(**checked(look, Look)) for look in fields.pop("looks", ()))
-    return Status(**fields, looks=looks)
+    try:
+        fields = checked(raw, Status)
+        looks = tuple(Look(**checked(look, Look)) for look in fields.pop("looks", ()))
+        return Status(**fields, looks=looks)
+    except WireError:
+        raise
+    except (TypeError, ValueError, AttributeError, KeyError) as error:
+        msg = f"status: not of the documented form ({error})"
+        raise WireError(msg) from error
 
 
 def key_of(name: str, text: str) -> bytes:

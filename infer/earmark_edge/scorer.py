@@ -55,10 +55,10 @@ class Scorer:
 
         Raises:
             ValueError: another shape or type, or shorter than a window.
-            ScoringError: a score is not a number in [0, 1], or there is not one for every label.
+            ScoringError: the graph fails, a score is not a number in [0, 1], or there is not one for every label.
         """
         self._check(audio)
-        return self._checked(Scores(*self._session.run(list(OUTPUT_NAMES), {INPUT_NAME: audio})), len(audio))
+        return self._checked(Scores(*self._ran(list(OUTPUT_NAMES), {INPUT_NAME: audio})), len(audio))
 
     def run_on(self, audio: Floats, held: Floats) -> tuple[Scores, Floats]:
         """As `run` of one row, taking over the mel power `held` `[1, mels, held]` of its first frames; the power of the others.
@@ -70,8 +70,15 @@ class Scorer:
         """
         self._check(audio)
         feed = {INPUT_NAME: audio, HELD_NAME: held} if held.size else {INPUT_NAME: audio}
-        *scores, power = self._session.run([*OUTPUT_NAMES, POWER_NAME], feed)
+        *scores, power = self._ran([*OUTPUT_NAMES, POWER_NAME], feed)
         return self._checked(Scores(*scores), len(audio)), power
+
+    def _ran(self, names: list[str], feed: dict[str, Floats]) -> list[Floats]:
+        try:
+            return list(self._session.run(names, feed))
+        except Exception as error:  # onnxruntime's exceptions share no parent but Exception
+            msg = f"the graph fails ({str(error).splitlines()[0] if str(error) else type(error).__name__}); the bundle is unfit"
+            raise ScoringError(msg) from error
 
     def _check(self, audio: Floats) -> None:
         if audio.ndim != 2 or audio.dtype != np.float32 or audio.shape[1] < self.spec.window_samples:  # noqa: PLR2004 - batch and samples

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -74,6 +75,7 @@ def checked(raw: Any, kind: type) -> dict[str, Any]:
         raise WireError(msg)
     for name, value in raw.items():
         if fields[name] == "float" and isinstance(value, int) and not isinstance(value, bool):
+            require(abs(value) <= sys.float_info.max, name, "a number that a double holds", "a larger one")
             raw[name] = float(value)
         elif fields[name] in {"int", "float", "str"}:
             expected = {"int": int, "float": float, "str": str}[fields[name]]

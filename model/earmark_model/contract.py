@@ -22,6 +22,8 @@ BUNDLE_SCHEMAS = (1, 2)
 GRAPH_FILE = "model.onnx"
 SPEC_FILE = "bundle.json"
 CARD_FILE = "CARD.md"
+_MOST_UNITS = 1_000_000
+"""A guarantee of more units than anyone could label would only keep a device busy with checking it."""
 
 
 class Reason(StrEnum):
@@ -67,8 +69,9 @@ class Guarantee:
         if not (0 < self.alpha < 1 and 0 < self.delta < 1):
             msg = f"a guarantee needs alpha and delta inside (0, 1), got alpha={self.alpha}, delta={self.delta}"
             raise BundleError(msg)
-        if not 0 <= self.misses <= self.positives:
-            msg = f"a guarantee needs 0 <= misses <= positives, got {self.misses} misses of {self.positives}"
+        is_count = all(isinstance(count, int) for count in (self.misses, self.positives))
+        if not is_count or not 0 <= self.misses <= self.positives <= _MOST_UNITS:
+            msg = f"a guarantee needs 0 <= misses <= positives <= {_MOST_UNITS}, got {self.misses} misses of {self.positives}"
             raise BundleError(msg)
         if (chance := binomial_tail(self.misses, self.positives, self.alpha)) > self.delta:
             msg = (
@@ -173,7 +176,7 @@ class BundleSpec:
         """
         try:
             raw = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             msg = f"not valid JSON ({error})"
             raise BundleError(msg) from error
         if not isinstance(raw, dict) or not isinstance(raw.get("schema"), int):
@@ -198,7 +201,7 @@ class BundleSpec:
         except KeyError as error:
             msg = f"field {error} is missing"
             raise BundleError(msg) from error
-        except (TypeError, AttributeError, ValueError) as error:
+        except (TypeError, AttributeError, ValueError, OverflowError) as error:
             if isinstance(error, BundleError):
                 raise
             msg = f"a field is of the wrong kind ({error})"

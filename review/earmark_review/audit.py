@@ -20,6 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from earmark_review.errors import AuditUnavailableError
 from earmark_review.store.schema import audit_guard, audit_log
+from earmark_review.store.turns import Turn, take_turn
 
 GENESIS_SHA256 = "0" * 64
 OPERATOR = "operator"
@@ -116,22 +117,59 @@ class Entry:
         return hashlib.sha256(json.dumps(words, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
+DRAFTS = "earmark_audit_drafts"
+"""The execution option under which a transaction keeps what it has to enter before it is committed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """An entry that has no place in the chain yet."""
+
+    at: datetime
+    actor: str
+    action: Action
+    subject: str
+    detail: Mapping[str, Any]
+
+
 def append(conn: Connection, now: datetime, actor: str, action: Action, subject: str, detail: Mapping[str, Any] | None = None) -> None:
-    """Write an entry in the caller's transaction, which must be one that writes: it stands or falls with what it records.
+    """Enter something in the caller's transaction, one of `Database.writing`: it stands or falls with what it records.
+
+    It takes its place in the chain when the transaction ends, and the transaction fails where the log does not take it.
+    """
+    drafts: list[Draft] = conn.get_execution_options()[DRAFTS]
+    drafts.append(Draft(now, actor, action, subject, dict(detail or {})))
+
+
+def write(conn: Connection, drafts: Iterable[Draft]) -> None:
+    """Chain drafts to the end of the log, oldest first; from here to its end no other transaction does so.
 
     Raises:
-        AuditUnavailableError: the log did not take the entry.
+        AuditUnavailableError: the log did not take the entries.
     """
+    rows: list[dict[str, Any]] = []
     try:
-        head = conn.execute(select(audit_log.c.seq, audit_log.c.sha256).order_by(audit_log.c.seq.desc()).limit(1)).first()
-        seq, previous = (head.seq + 1, head.sha256) if head else (1, GENESIS_SHA256)
-        entry = Entry(seq, now, actor, action, subject, dict(detail or {}), previous, "")
-        words = _written(entry.detail)
-        values = {"seq": seq, "at": now, "actor": actor, "action": str(action), "subject": subject, "detail": words}
-        conn.execute(insert(audit_log).values(**values, previous_sha256=previous, sha256=entry.expected_sha256()))
+        for draft in drafts:
+            if not rows:
+                seq, previous = _end_of_log(conn)
+            seq += 1
+            entry = Entry(seq, draft.at, draft.actor, draft.action, draft.subject, draft.detail, previous, "")
+            sha256 = entry.expected_sha256()
+            words = {"actor": draft.actor, "action": str(draft.action), "subject": draft.subject, "detail": _written(draft.detail)}
+            rows.append({"seq": seq, "at": draft.at, **words, "previous_sha256": previous, "sha256": sha256})
+            previous = sha256
+        if rows:
+            conn.execute(insert(audit_log), rows)
     except SQLAlchemyError as error:
         msg = "the audit log does not take entries, so this was not done; tell whoever runs the service"
         raise AuditUnavailableError(msg) from error
+
+
+def _end_of_log(conn: Connection) -> tuple[int, str]:
+    """Number and hash of the last entry, with the turn to write the next."""
+    take_turn(conn, Turn.LOG)
+    head = conn.execute(select(audit_log.c.seq, audit_log.c.sha256).order_by(audit_log.c.seq.desc()).limit(1)).first()
+    return (head.seq, head.sha256) if head else (0, GENESIS_SHA256)
 
 
 def read(conn: Connection, *, after: int = 0, limit: int | None = None, newest_first: bool = False) -> list[Entry]:
@@ -156,10 +194,16 @@ def _written(detail: Mapping[str, Any]) -> str:
     return json.dumps(detail, sort_keys=True, separators=(",", ":"))
 
 
+_TRIGGERS = {
+    "sqlite": "SELECT name FROM sqlite_master WHERE type = 'trigger'",
+    "postgresql": "SELECT tgname FROM pg_trigger WHERE tgrelid = 'audit_log'::regclass AND tgenabled IN ('O', 'A')",
+}
+
+
 def missing_guards(conn: Connection) -> list[str]:
     """The triggers that keep the log append-only and are not in the database."""
     named = re.findall(r"CREATE TRIGGER (\w+)", "".join(audit_guard(conn.dialect.name)))
-    present = set(conn.exec_driver_sql("SELECT name FROM sqlite_master WHERE type = 'trigger'").scalars())
+    present = set(conn.exec_driver_sql(_TRIGGERS[conn.dialect.name]).scalars())
     return [name for name in named if name not in present]
 
 

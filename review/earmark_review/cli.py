@@ -15,6 +15,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.progress import Progress
 from rich.table import Table
 
 from earmark_model.consents import MarkError, mark
@@ -26,13 +27,16 @@ from earmark_review.bundle_cli import bundle_app
 from earmark_review.cases import Verdict
 from earmark_review.errors import ReviewError, SettingsError
 from earmark_review.export import export
+from earmark_review.keystore import move_keys
 from earmark_review.misses import misses_in_words
 from earmark_review.service import Service, open_service
 from earmark_review.settings import read_settings
+from earmark_review.store.database import Database
 from earmark_review.store.devices import list_devices, revoke_device
 from earmark_review.store.exports import Gone, all_gone
 from earmark_review.store.golden import add_golden
 from earmark_review.store.missed import missed
+from earmark_review.store.moving import move_rows
 from earmark_review.store.overview import WEEKS, exposition, overview
 from earmark_review.store.policies import issue_policy
 from earmark_review.store.revocation import disable, enable, end_all
@@ -233,6 +237,30 @@ def _words(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip()]
 
 
+@app.command("move")
+def move_command(
+    to: Annotated[str, typer.Option("--to", help="Address of an empty database: postgresql://USER:PASSWORD@HOST/NAME or sqlite:///PATH.")],
+    keys_to: Annotated[
+        str | None, typer.Option("--keys-to", help="Address of another one for the wrapped keys, if they are to move.")
+    ] = None,
+    data: DataOption = None,
+) -> None:
+    """Copy everything but the clips into another database, such as from SQLite to PostgreSQL; stop the service before."""
+    with _opened(data) as service, Progress(console=Console(stderr=True)) as progress:
+        shown = progress.add_task("copying", total=None)
+        target = Database(to)
+        try:
+            target.migrate()
+            copied = move_rows(service.database, target, lambda table, count: progress.update(shown, description=f"{table}: {count}"))
+        finally:
+            target.close()
+        moved = move_keys(service.keys, keys_to) if keys_to else None
+    typer.echo(f"{sum(copied.values())} rows of {len(copied)} tables copied, {copied['audit_log']} entries of the log among them")
+    if moved is not None:
+        typer.echo(f"{moved} wrapped keys copied; delete keys/wrapped.db once the service runs with EARMARK_REVIEW_KEYS")
+    typer.echo("start the service with EARMARK_REVIEW_DATABASE set to the new address, and keep the old database until it runs")
+
+
 @event_app.command("erase-household")
 def erase_household_command(
     consent_id: Annotated[str, typer.Argument(metavar="CONSENT_ID", help="The household's record of consent.")], data: DataOption = None
@@ -332,7 +360,7 @@ def misses_command(
     if as_json:
         typer.echo(json.dumps({"weeks": weeks, **asdict(found), "canaries_heard": heard, "canaries_missed": lost}))
         return
-    typer.echo(f"the last {weeks} weeks, {found.homes} homes that let a slice be drawn")
+    typer.echo(f"homes that let a slice be drawn: {found.homes}; the last {weeks} weeks")
     for line in misses_in_words(found):
         typer.echo(line)
     typer.echo(f"canaries: of {heard + lost} devices that play them {lost} missed their last")

@@ -3,46 +3,27 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+import threading
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Protocol
+
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
 
 from earmark_review.errors import DatabaseError, KeyGoneError
+from earmark_review.store.engines import engine_for
 
 _BUSY_TIMEOUT_S = 15.0
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS wrapped_keys (
-    device_id INTEGER NOT NULL,
-    event_id TEXT NOT NULL,
-    tier INTEGER NOT NULL,
-    wrapped BLOB NOT NULL,
-    PRIMARY KEY (device_id, event_id, tier)
-) WITHOUT ROWID
-"""
+_COLUMNS = "device_id INTEGER NOT NULL, event_id TEXT NOT NULL, tier INTEGER NOT NULL"
+_PRIMARY = "PRIMARY KEY (device_id, event_id, tier)"
 
 
-class KeyStore:
-    """One SQLite file; a connection for each call, since a call is short and comes from any thread or process.
-
-    Raises:
-        DatabaseError: the file cannot be opened as a key store.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        try:
-            path.touch(mode=0o600)
-            with self._connection() as conn:
-                conn.execute("PRAGMA journal_mode = WAL")
-                conn.execute(_SCHEMA)
-        except (OSError, sqlite3.DatabaseError) as error:
-            msg = f"{path}: cannot be opened as the key store ({error})"
-            raise DatabaseError(msg) from error
+class KeyStore(Protocol):
+    """Keys by device, event and tier; any thread and any process may call."""
 
     def keep(self, device_id: int, event_id: str, tier: int, wrapped: bytes) -> None:
         """Store a key durably; the same object's key again replaces it."""
-        with self._connection() as conn:
-            conn.execute("INSERT OR REPLACE INTO wrapped_keys VALUES (?, ?, ?, ?)", (device_id, event_id, tier, wrapped))
 
     def find(self, device_id: int, event_id: str, tier: int) -> bytes:
         """The wrapped key of an object.
@@ -50,26 +31,150 @@ class KeyStore:
         Raises:
             KeyGoneError: it was destroyed, or never came.
         """
-        with self._connection() as conn:
-            where = (device_id, event_id, tier)
-            query = "SELECT wrapped FROM wrapped_keys WHERE device_id = ? AND event_id = ? AND tier = ?"
-            row = conn.execute(query, where).fetchone()
-        if row is None:
-            msg = "the clip's key was destroyed, so nobody can open it any more"
-            raise KeyGoneError(msg)
-        return bytes(row[0])
 
     def destroy(self, device_id: int, event_id: str) -> int:
-        """Overwrite the keys of an event, in the log too, and return how many there were; what they wrapped is lost from then on."""
-        with self._connection() as conn:
-            count = conn.execute("DELETE FROM wrapped_keys WHERE device_id = ? AND event_id = ?", (device_id, event_id)).rowcount
-        with self._connection() as conn:
-            conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        """Remove the keys of an event and return how many there were; what they wrapped is lost from then on."""
+
+    def everything(self) -> list[tuple[int, str, int, bytes]]:
+        """Every key, to move to another store."""
+
+    def close(self) -> None:
+        """Let go of it."""
+
+
+def open_keystore(path: Path, url: str | None = None) -> KeyStore:
+    """The store at an SQLAlchemy URL of PostgreSQL, or without one the SQLite file at `path`.
+
+    Raises:
+        DatabaseError: it cannot be opened as a key store.
+    """
+    return SqliteKeys(path) if url is None else PostgresKeys(url)
+
+
+class SqliteKeys:
+    """One SQLite file, and one connection that the threads share: a call is short."""
+
+    def __init__(self, path: Path) -> None:
+        self._turn = threading.Lock()
+        try:
+            path.touch(mode=0o600)
+            self._conn = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+            for pragma in ("journal_mode = WAL", "synchronous = FULL", "secure_delete = ON"):
+                self._conn.execute(f"PRAGMA {pragma}")
+            self._conn.execute(f"CREATE TABLE IF NOT EXISTS wrapped_keys ({_COLUMNS}, wrapped BLOB NOT NULL, {_PRIMARY}) WITHOUT ROWID")
+        except (OSError, sqlite3.DatabaseError) as error:
+            msg = f"{path}: cannot be opened as the key store ({error})"
+            raise DatabaseError(msg) from error
+
+    def keep(self, device_id: int, event_id: str, tier: int, wrapped: bytes) -> None:
+        """As the protocol says."""
+        with self._turn:
+            self._conn.execute("INSERT OR REPLACE INTO wrapped_keys VALUES (?, ?, ?, ?)", (device_id, event_id, tier, wrapped))
+
+    def find(self, device_id: int, event_id: str, tier: int) -> bytes:
+        """As the protocol says."""
+        query = "SELECT wrapped FROM wrapped_keys WHERE device_id = ? AND event_id = ? AND tier = ?"
+        with self._turn:
+            row = self._conn.execute(query, (device_id, event_id, tier)).fetchone()
+        return _found(row)
+
+    def destroy(self, device_id: int, event_id: str) -> int:
+        """As the protocol says; the bytes are overwritten, in the log too."""
+        with self._turn:
+            count = self._conn.execute("DELETE FROM wrapped_keys WHERE device_id = ? AND event_id = ?", (device_id, event_id)).rowcount
+            self._conn.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         return count
 
-    @contextmanager
-    def _connection(self) -> Iterator[sqlite3.Connection]:
-        with closing(sqlite3.connect(self._path, timeout=_BUSY_TIMEOUT_S, isolation_level=None)) as conn:
-            conn.execute("PRAGMA synchronous = FULL")
-            conn.execute("PRAGMA secure_delete = ON")
-            yield conn
+    def everything(self) -> list[tuple[int, str, int, bytes]]:
+        """As the protocol says."""
+        with self._turn:
+            return self._conn.execute("SELECT device_id, event_id, tier, wrapped FROM wrapped_keys").fetchall()
+
+    def close(self) -> None:
+        """As the protocol says; the write-ahead log is folded in."""
+        with self._turn:
+            self._conn.close()
+
+
+class PostgresKeys:
+    """A table in a PostgreSQL database of its own, for a service on several machines.
+
+    What is removed leaves the table and, with VACUUM, its pages for reuse; the server's write-ahead log keeps the old bytes until it
+    reuses its segments, so that archive must not be kept (docs/review.md).
+    """
+
+    def __init__(self, url: str) -> None:
+        self._engine = engine_for(url)
+        if self._engine.dialect.name != "postgresql":
+            msg = "the key store's address must be postgresql://USER:PASSWORD@HOST/NAME; without one it is a file in the data folder"
+            raise DatabaseError(msg)
+        try:
+            with self._engine.begin() as conn:
+                conn.execute(text("SELECT pg_advisory_xact_lock(1)"))  # of two that start at once, one makes the table
+                conn.execute(text(f"CREATE TABLE IF NOT EXISTS wrapped_keys ({_COLUMNS}, wrapped BYTEA NOT NULL, {_PRIMARY})"))
+        except SQLAlchemyError as error:
+            where, cause = self._engine.url.render_as_string(), str(error.__cause__ or error).strip()
+            msg = f"{where}: cannot be opened as the key store ({cause})"
+            raise DatabaseError(msg) from error
+
+    def keep(self, device_id: int, event_id: str, tier: int, wrapped: bytes) -> None:
+        """As the protocol says."""
+        words = {"device_id": device_id, "event_id": event_id, "tier": tier, "wrapped": wrapped}
+        statement = (
+            "INSERT INTO wrapped_keys VALUES (:device_id, :event_id, :tier, :wrapped) "
+            "ON CONFLICT (device_id, event_id, tier) DO UPDATE SET wrapped = excluded.wrapped"
+        )
+        with self._engine.begin() as conn:
+            conn.execute(text(statement), words)
+
+    def find(self, device_id: int, event_id: str, tier: int) -> bytes:
+        """As the protocol says."""
+        query = "SELECT wrapped FROM wrapped_keys WHERE device_id = :device_id AND event_id = :event_id AND tier = :tier"
+        with self._engine.connect() as conn:
+            row = conn.execute(text(query), {"device_id": device_id, "event_id": event_id, "tier": tier}).first()
+        return _found(row)
+
+    def destroy(self, device_id: int, event_id: str) -> int:
+        """As the protocol says."""
+        statement = "DELETE FROM wrapped_keys WHERE device_id = :device_id AND event_id = :event_id"
+        with self._engine.begin() as conn:
+            count = conn.execute(text(statement), {"device_id": device_id, "event_id": event_id}).rowcount
+        with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:
+            conn.execute(text("VACUUM wrapped_keys"))
+        return count
+
+    def everything(self) -> list[tuple[int, str, int, bytes]]:
+        """As the protocol says."""
+        with self._engine.connect() as conn:
+            rows = conn.execute(text("SELECT device_id, event_id, tier, wrapped FROM wrapped_keys"))
+            return [(row[0], row[1], row[2], bytes(row[3])) for row in rows]
+
+    def close(self) -> None:
+        """As the protocol says."""
+        self._engine.dispose()
+
+
+def move_keys(source: KeyStore, url: str) -> int:
+    """Copy every key into the empty store at `url` and return how many there are.
+
+    Raises:
+        DatabaseError: it cannot be opened, or holds keys already.
+    """
+    target = PostgresKeys(url)
+    try:
+        if target.everything():
+            msg = "the other key store holds keys already; give an empty one"
+            raise DatabaseError(msg)
+        keys = source.everything()
+        for device_id, event_id, tier, wrapped in keys:
+            target.keep(device_id, event_id, tier, wrapped)
+        return len(keys)
+    finally:
+        target.close()
+
+
+def _found(row: Sequence[Any] | None) -> bytes:
+    if row is None:
+        msg = "the clip's key was destroyed, so nobody can open it any more"
+        raise KeyGoneError(msg)
+    return bytes(row[0])

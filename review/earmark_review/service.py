@@ -19,7 +19,7 @@ from earmark_review.bundle_files import BundleFiles
 from earmark_review.decryptor import Decryptor
 from earmark_review.errors import DatabaseError, UnknownEventError
 from earmark_review.identity import ServiceIdentity, open_identity
-from earmark_review.keystore import KeyStore
+from earmark_review.keystore import KeyStore, open_keystore
 from earmark_review.settings import ReviewSettings
 from earmark_review.store.caseload import live_blob_keys
 from earmark_review.store.database import Database
@@ -187,7 +187,8 @@ class Service:
         return self.blobs.sweep(live, self.now() - ORPHAN_AGE)
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Let go of the databases."""
+        self.keys.close()
         self.database.close()
 
 
@@ -205,7 +206,7 @@ def open_service(settings: ReviewSettings, *, now: Callable[[], datetime] = utc_
     except OSError as error:
         msg = f"{settings.data}: cannot be used as the data folder ({error.strerror}); give another with --data"
         raise DatabaseError(msg) from error
-    keys, identity = KeyStore(key_folder / "wrapped.db"), open_identity(key_folder)
+    keys, identity = open_keystore(key_folder / "wrapped.db", settings.keys), open_identity(key_folder)
     database = Database(settings.sqlalchemy_url)
     database.migrate()
     hasher = hasher or PasswordHasher()

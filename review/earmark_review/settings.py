@@ -20,6 +20,10 @@ class ReviewSettings(BaseSettings):
 
     data: Path = Path("earmark-review")
     """Folder of the database and the blobs; made on first start, readable by its owner alone."""
+    database: str | None = Field(None, repr=False)
+    """SQLAlchemy URL of the cases, such as `postgresql://USER:PASSWORD@HOST/NAME`; without one, a SQLite file in `data`."""
+    keys: str | None = Field(None, repr=False)
+    """SQLAlchemy URL of the wrapped keys, a database that backups leave out; without one, a SQLite file in `data`."""
     host: str = "127.0.0.1"
     port: int = Field(8600, ge=0, le=65535)
     """0 takes any free port."""
@@ -72,7 +76,7 @@ class ReviewSettings(BaseSettings):
     @property
     def sqlalchemy_url(self) -> str:
         """The address of the database, as SQLAlchemy writes it."""
-        return f"sqlite:///{self.data / 'review.db'}"
+        return self.database or f"sqlite:///{self.data / 'review.db'}"
 
     @property
     def limits(self) -> Limits:

@@ -15,10 +15,12 @@ import pytest
 import torch
 from rich.console import Console
 from tests.data.corpora import row, write_corpus, write_rows
+from typer.testing import CliRunner
 
 from earmark_cli import leave_out_table
 from earmark_cli.leave_out import OURS, Candidate, Trial, compare, evaluate_left_out, left_out_pool
 from earmark_cli.leave_out_page import write_left_out
+from earmark_cli.main import build
 from earmark_cli.scored import Scored
 from earmark_data.manifest import Manifest, ManifestError, read_manifest
 from earmark_model.checkpoint import CheckpointError
@@ -171,6 +173,19 @@ def test_the_command_scores_what_a_bundle_left_out(bundle: Path, corpus_of_tones
     assert [each["source"] for each in figures["sources"]] == ["s0"]
     assert figures["sources"][0]["positives"] == {"scream": 3, "cry": 3, "baby_cry": 3}
     assert figures["models"] == ["earmark"]
+
+
+def test_a_licence_tier_is_kept_to_and_options_that_say_nothing_here_are_misuse(bundle: Path, corpus_of_tones: Path) -> None:
+    trained_on(bundle, corpus_of_tones, "s0")
+    asked = ["model", "evaluate", str(bundle), str(corpus_of_tones), "--leave-out", "all", "--json"]
+    figures = json.loads(CliRunner().invoke(build("model"), [*asked, "--licence", "open"]).stdout)
+    assert figures["sources"][0]["positives"] == {"scream": 3, "cry": 3, "baby_cry": 3}  # s0 is open, s1 is not
+    assert figures["negatives"]["without-s0"]["clips"] == 12, "and s1's harmless validation clips set no threshold"
+    none = CliRunner().invoke(build("model"), [*asked, "--licence", "secret"])
+    assert (none.exit_code, none.stderr.count("no row is left")) == (1, 1)
+    for more in (["--source", "s0"], ["--robustness"], ["--write-card"]):
+        refused = CliRunner().invoke(build("model"), [*asked, *more])
+        assert (refused.exit_code, "goes with --licence, --peer, --out and --json" in refused.stderr) == (2, True)
 
 
 def test_the_page_holds_every_source_its_pictures_and_both_aurocs(tmp_path: Path) -> None:

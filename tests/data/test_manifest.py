@@ -75,8 +75,9 @@ def test_selections_are_by_split_licence_and_source(tmp_path: Path) -> None:
     assert {each.source for each in manifest.select(only=["s1"])} == {"s1"}
     with pytest.raises(ManifestError, match="no source named s7; there are s0, s1"):
         manifest.select(leave_out=["s7"])
-    with pytest.raises(ManifestError, match="no row is left"):
-        manifest.select(licence_tiers=["secret"])
+    told = "no row is left of split train and licence tier secret, without source s1; there are splits test, train, val and licence tiers"
+    with pytest.raises(ManifestError, match=told):
+        manifest.select(splits=["train"], licence_tiers=["secret"], leave_out=["s1"])
 
 
 def test_a_marked_span_is_read_and_one_outside_its_clip_is_named(folder: Path) -> None:

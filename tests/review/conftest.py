@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 
 import httpx
@@ -19,6 +20,7 @@ import pytest
 import soundfile
 from argon2 import PasswordHasher
 from fastapi import FastAPI
+from tests.review.postgres import PostgresServer, missing_programs, running_postgres
 
 from earmark_edge.event import ClipObject, Event, Receipt, ScoreTrack
 from earmark_edge.picture import PICTURE_MEDIA_TYPE, third_octave_picture
@@ -273,8 +275,8 @@ def write_identity(data: Path) -> None:
 class House:
     """A service on a data folder, with its application and whoever uses it."""
 
-    def __init__(self, data: Path, clock: Clock, **knobs: object) -> None:
-        self.data, self.clock, self.knobs = data, clock, knobs
+    def __init__(self, data: Path, clock: Clock, engine: str = "sqlite", **knobs: object) -> None:
+        self.data, self.clock, self.engine, self.knobs = data, clock, engine, knobs
         self.open()
 
     def open(self) -> None:
@@ -316,6 +318,66 @@ def clock() -> Clock:
     return Clock()
 
 
+EVERY_ENGINE = (
+    "test_audit",
+    "test_concurrency",
+    "test_intake",
+    "test_leases",
+    "test_lists",
+    "test_overview",
+    "test_retention",
+    "test_review_flow",
+    "test_review_machine",
+    "test_sealed",
+    "test_sign_in",
+    "test_wellness",
+)
+"""The behavioural suite: these modules run once against each engine."""
+
+
+ON_SQLITE = pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
+"""For a claim about SQLite's own file."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    is_told = any(mark.args[0] == "engine" for mark in metafunc.definition.iter_markers("parametrize"))
+    if "engine" in metafunc.fixturenames and metafunc.module.__name__.rpartition(".")[2] in EVERY_ENGINE and not is_told:
+        metafunc.parametrize("engine", ["sqlite", "postgresql"], indirect=True)
+
+
+@pytest.fixture
+def engine(request: pytest.FixtureRequest) -> str:
+    """Which engine a test's services keep their cases in."""
+    return getattr(request, "param", "sqlite")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A real server, for as long as the tests run."""
+    if missing := missing_programs():
+        pytest.skip(f"PostgreSQL is not installed ({missing}); Debian's package is postgresql")
+    with running_postgres() as server:
+        database = Database(server.create("fresh"))
+        database.migrate()
+        database.close()
+        yield server
+
+
+@pytest.fixture
+def database_url(engine: str, request: pytest.FixtureRequest, fresh_database: Path, tmp_path: Path) -> Callable[[], str]:
+    """Makes databases of the current schema on the test's engine, and gives their addresses."""
+    made = count()
+
+    def make() -> str:
+        if engine == "postgresql":
+            return request.getfixturevalue("postgres").create(template="fresh")
+        path = tmp_path / f"review-{next(made)}.db"
+        shutil.copy(fresh_database, path)
+        return f"sqlite:///{path}"
+
+    return make
+
+
 @pytest.fixture(scope="session")
 def fresh_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A migrated database without rows, to copy: the migrations have tests of their own."""
@@ -327,19 +389,26 @@ def fresh_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def open_house(tmp_path: Path, clock: Clock, fresh_database: Path) -> Iterator[Callable[..., House]]:
+def open_house(
+    tmp_path: Path, clock: Clock, engine: str, fresh_database: Path, request: pytest.FixtureRequest
+) -> Iterator[Callable[..., House]]:
     opened: list[House] = []
 
     def make(**knobs: object) -> House:
         data = tmp_path / f"data-{len(opened)}"
         data.mkdir()
-        shutil.copy(fresh_database, data)
-        opened.append(House(data, clock, **knobs))
+        if engine == "postgresql":
+            knobs = {"database": request.getfixturevalue("postgres").create(template="fresh"), **knobs}
+        else:
+            shutil.copy(fresh_database, data)
+        opened.append(House(data, clock, engine, **knobs))
         return opened[-1]
 
     yield make
     for house in opened:
         house.service.close()
+        if engine == "postgresql":
+            request.getfixturevalue("postgres").drop(house.knobs["database"])
 
 
 @pytest.fixture

@@ -216,7 +216,7 @@ def test_a_defect_is_a_problem_without_a_traceback(house, sender, make_sending, 
 
 def test_a_locked_database_is_unavailable_not_broken(house, sender, make_sending, monkeypatch):
     with house.service.database.writing():
-        monkeypatch.setattr("earmark_review.store.database.BUSY_TIMEOUT_MS", 1)
+        monkeypatch.setattr("earmark_review.store.engines.BUSY_TIMEOUT_MS", 1)
         house.service.database._engine.dispose()
         answer = sender.post(make_sending().payload)
     assert answer.status_code == 503

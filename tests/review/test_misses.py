@@ -134,7 +134,7 @@ def test_the_service_counts_the_homes_that_take_part_and_each_find_by_its_probab
 def test_the_estimate_is_shown_to_supervisors_and_printed(house, slices):
     page = house.user("sue", Role.SUPERVISOR).client.get("/figures").text
     assert "were missed (95 %:" in page
-    assert "from 1 confirmed of 5 drawn and decided; 6 confirmed of 8 flagged and decided; 1 homes" in page
+    assert "from 1 confirmed of 5 drawn and decided; 6 confirmed of 8 flagged and decided; 1 home." in page
     weeks = ["--weeks", "520"]
     answer = CliRunner().invoke(app, ["misses", "--data", str(house.data), *weeks])
     assert "missed, estimated: 10 (95 %: 0 to " in answer.stdout

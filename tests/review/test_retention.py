@@ -6,6 +6,7 @@ import time
 
 import pytest
 from sqlalchemy import select
+from tests.review.conftest import ON_SQLITE
 
 from earmark_review.errors import KeyGoneError
 from earmark_review.store.schema import cases
@@ -92,6 +93,7 @@ def test_an_object_that_comes_after_its_case_ran_out_is_not_taken(house, sender,
         house.service.keys.find(1, "event-1", 2)
 
 
+@ON_SQLITE
 def test_a_deleted_note_is_in_no_byte_of_any_file(house, ada, one_case):
     mark = "a note that nobody else would ever have written"
     ada.decide(one_case, "play", mark)
@@ -102,6 +104,7 @@ def test_a_deleted_note_is_in_no_byte_of_any_file(house, ada, one_case):
     assert ada.client.get(f"/cases/{one_case}").status_code == 404
 
 
+@ON_SQLITE
 def test_a_restored_backup_opens_nothing_that_was_let_go_of(house, ada, one_case, tmp_path):
     kept = {path: path.read_bytes() for path in (house.data / "blobs").rglob("*") if path.is_file()}
     house.service.database.truncate_log()

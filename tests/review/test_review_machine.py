@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
+from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 from sqlalchemy import select
 from tests.review.conftest import Clock, sending
 
@@ -33,10 +32,11 @@ LATE = timedelta(hours=72)
 class Review(RuleBasedStateMachine):
     """Five people, up to six cases, and a clock."""
 
+    make_database: Callable[[], str]
+
     def __init__(self) -> None:
         super().__init__()
-        self.folder = tempfile.TemporaryDirectory()
-        self.database = Database(f"sqlite:///{Path(self.folder.name) / 'review.db'}")
+        self.database = Database(self.make_database())
         self.database.migrate()
         self.clock, self.known, self.claims, self.late = Clock(), [], [], []
         with self.database.writing() as conn:
@@ -49,7 +49,6 @@ class Review(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self.database.close()
-        self.folder.cleanup()
 
     @precondition(lambda self: len(self.known) < 6)
     @rule(label=st.sampled_from(["scream", "cry", "shout"]))
@@ -151,5 +150,7 @@ class Review(RuleBasedStateMachine):
             assert audit.first_break(audit.read(conn)) is None
 
 
-TestReview = Review.TestCase
-TestReview.settings = settings(max_examples=15, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck))
+def test_no_case_vanishes_and_none_has_two_holders_whatever_people_do(database_url):
+    Review.make_database = staticmethod(database_url)
+    few = settings(max_examples=15, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck))
+    run_state_machine_as_test(Review, settings=few)

@@ -2,16 +2,21 @@ from __future__ import annotations
 
 import re
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import create_engine, insert, select
+from sqlalchemy import insert, select
 from sqlalchemy.exc import IntegrityError
 
+from earmark_review import audit
 from earmark_review.errors import DatabaseError
-from earmark_review.store.database import Database, newest_revision
-from earmark_review.store.schema import audit_guard, metadata
+from earmark_review.store.database import Database, alembic_config, newest_revision
+from earmark_review.store.engines import engine_for
+from earmark_review.store.schema import audit_guard, cases, metadata, verdicts
 
 
 def objects_in(path):
@@ -43,18 +48,98 @@ def migrated(tmp_path):
     database.close()
 
 
-def test_the_schema_equals_the_migrations(tmp_path, migrated):
-    engine = create_engine(f"sqlite:///{tmp_path / 'created.db'}")
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_urls(request, tmp_path):
+    """The addresses of two empty databases on one engine."""
+    if request.param == "sqlite":
+        return [f"sqlite:///{tmp_path / name}.db" for name in ("created", "stepwise")]
+    server = request.getfixturevalue("postgres")
+    return [server.create(), server.create()]
+
+
+def described(url):
+    """Everything that a database of ours consists of, on either engine: SQLite's own statements, or PostgreSQL's own descriptions."""
+    engine = engine_for(url)
+    try:
+        if engine.dialect.name == "sqlite":
+            return objects_in(engine.url.database)
+        with engine.connect() as conn:
+            return {name: sorted(map(tuple, conn.exec_driver_sql(query).all())) for name, query in POSTGRES_CATALOGUE.items()}
+    finally:
+        engine.dispose()
+
+
+_OURS = "FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = 'public'"
+POSTGRES_CATALOGUE = {
+    "columns": f"""
+        SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, pg_get_expr(d.adbin, d.adrelid) {_OURS}
+        JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
+        WHERE c.relkind = 'r' AND c.relname != 'alembic_version'""",
+    "constraints": f"SELECT c.relname, k.conname, pg_get_constraintdef(k.oid) {_OURS} JOIN pg_constraint k ON k.conrelid = c.oid "
+    "WHERE c.relname != 'alembic_version'",
+    "indexes": "SELECT tablename, indexdef, '' FROM pg_indexes WHERE schemaname = 'public' AND tablename != 'alembic_version'",
+    "triggers": f"SELECT c.relname, t.tgname, pg_get_triggerdef(t.oid) {_OURS} JOIN pg_trigger t ON t.tgrelid = c.oid "
+    "WHERE NOT t.tgisinternal",
+    "functions": "SELECT p.proname, p.prosrc, '' FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = 'public'",
+}
+
+
+def test_the_schema_equals_the_migrations_on_every_engine(empty_urls):
+    engine = engine_for(empty_urls[0])
     metadata.create_all(engine)
     engine.dispose()
-    created, stepwise = objects_in(tmp_path / "created.db"), objects_in(tmp_path / "migrated.db")
-    assert len(created) > len(metadata.tables)
+    database = Database(empty_urls[1])
+    database.migrate()
+    with database.reading() as conn:
+        assert compare_metadata(MigrationContext.configure(conn), metadata) == []
+        assert audit.missing_guards(conn) == []
+    database.close()
+    created, stepwise = (described(url) for url in empty_urls)
+    assert sum(len(part) for part in created.values()) > len(metadata.tables)
+    assert all(created.values())
     assert created == stepwise
 
 
-def test_alembic_sees_no_difference_either(migrated):
-    with migrated.reading() as conn:
+FIRST_VERSION = (
+    "INSERT INTO users VALUES (1, 'Ada', 'ada', 'hash', 'reviewer', '2026-01-01 00:00:00', NULL)",
+    "INSERT INTO sessions VALUES (1, 1, 's', '2026-01-01 00:00:00', '2026-01-01 00:00:00', NULL)",
+    "INSERT INTO devices VALUES (1, 'kitchen', 't', '2026-01-01 00:00:00', NULL, NULL)",
+    "INSERT INTO events VALUES (1, 1, 'e', 's', {empty}, '2026-01-01 00:00:00', 'b', 1, 'scream', 0.5, 'above_threshold', 1)",
+    "INSERT INTO cases VALUES ('c', 1, 'decided', 1, '2026-01-01 00:00:00', '2026-01-02 00:00:00')",
+    "INSERT INTO leases VALUES (1, 'c', 1, 1, 't1', '2026-01-01 00:00:00', '2026-01-02 00:00:00', '2026-01-02 00:00:00', 'decided')",
+    "INSERT INTO verdicts VALUES (1, 'c', 1, 1, 'confirmed', 'a note', '2026-01-02 00:00:00')",
+    "INSERT INTO audit_log VALUES (1, '2026-01-01 00:00:00', 'operator', 'user.added', 'user:Ada', '{{}}', 'p', 'h')",
+)
+"""A row in every table that matters, as the first version wrote them."""
+
+
+def test_a_dump_of_the_first_version_migrates_on_every_engine(empty_urls):
+    database = Database(empty_urls[0])
+    config = alembic_config()
+    with database.writing() as conn:
+        config.attributes["connection"] = conn
+        command.upgrade(config, "r0001")
+        empty = "x''" if database.dialect == "sqlite" else "''"
+        for statement in FIRST_VERSION:
+            conn.exec_driver_sql(statement.format(empty=empty))
+    database.migrate()
+    with database.reading() as conn:
+        case = conn.execute(select(cases)).one()
+        assert (case.queue, case.outcome, case.shred_at) == ("first", "distress", datetime(2026, 1, 2, tzinfo=UTC))
+        assert conn.execute(select(verdicts.c.verdict, verdicts.c.note, verdicts.c.queue)).one() == ("distress", "a note", "first")
+        assert [entry.subject for entry in audit.read(conn)] == ["user:Ada"]
+        assert conn.exec_driver_sql("SELECT version_num FROM alembic_version").scalars().all() == [newest_revision()]
+    database.close()
+
+
+def test_workers_that_start_at_once_migrate_once(empty_urls):
+    databases = [Database(empty_urls[0]) for _ in range(6)]
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(Database.migrate, databases))
+    with databases[0].reading() as conn:
         assert compare_metadata(MigrationContext.configure(conn), metadata) == []
+    for database in databases:
+        database.close()
 
 
 def test_every_guard_of_the_log_is_in_the_database(tmp_path, migrated):
@@ -83,9 +168,17 @@ def test_a_file_that_is_no_database_is_refused_by_name(tmp_path):
         database.migrate()
 
 
-def test_another_engine_is_refused_until_it_is_tested():
-    with pytest.raises((DatabaseError, ModuleNotFoundError)):
-        Database("postgresql://localhost/earmark")
+@pytest.mark.parametrize("url", ["mysql://localhost/earmark", "not an address", "", "oracle://x"])
+def test_another_engine_is_refused_with_the_two_that_there_are(url):
+    with pytest.raises(DatabaseError, match="postgresql://"):
+        Database(url)
+
+
+def test_a_server_that_is_not_there_is_one_clear_error_without_the_password(tmp_path):
+    database = Database(f"postgresql://ada:secret@/earmark?host={tmp_path}")
+    with pytest.raises(DatabaseError, match="cannot be opened") as caught:
+        database.migrate()
+    assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

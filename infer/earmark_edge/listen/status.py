@@ -114,7 +114,7 @@ def read_status(folder: Path) -> Mapping[str, Any]:
     except FileNotFoundError as error:
         msg = f"{path}: no such file; `earmark edge listen` writes it"
         raise StatusError(msg) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         msg = f"{path}: cannot be read ({error})"
         raise StatusError(msg) from error
     if not isinstance(raw, dict) or raw.get("schema") != STATUS_SCHEMA or not isinstance(raw.get("streams"), list):

@@ -16,6 +16,7 @@ from earmark_review.errors import BundleOfferError
 from earmark_review.store.devices import Device, list_devices
 from earmark_review.store.numbers import last_heartbeat
 from earmark_review.store.schema import bundle_offers
+from earmark_review.store.turns import Turn, take_turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,7 @@ def offer_bundle(conn: Connection, files: Sequence[OfferedFile], devices: Sequen
     if unknown := sorted(set(devices or ()) - known):
         msg = f"there is no device {', '.join(map(repr, unknown))}; `earmark review device list` shows them"
         raise BundleOfferError(msg)
+    take_turn(conn, Turn.NAMES)
     version = (conn.execute(select(func.max(bundle_offers.c.version))).scalar() or 0) + 1
     offer = BundleOffer(version, now.isoformat(), tuple(files))
     names = json.dumps(sorted(set(devices))) if devices else None

@@ -4,47 +4,53 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from sqlite3 import Connection as SqliteConnection
-from typing import Any
 
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
+from earmark_review import audit
 from earmark_review.errors import DatabaseError
-
-BUSY_TIMEOUT_MS = 15_000
-_WRITES = "earmark_writes"
+from earmark_review.store.engines import READS, WRITES, engine_for
+from earmark_review.store.turns import Turn, take_turn
 
 
 class Database:
     """An engine with two kinds of transaction. On SQLite a writer takes the write lock as it begins, so it never fails halfway."""
 
     def __init__(self, url: str) -> None:
-        # Handlers run on a pool of forty threads; each holds at most one connection, and only briefly.
-        self._engine = create_engine(url, pool_size=20, max_overflow=20)
-        if self._engine.dialect.name != "sqlite":
-            msg = f"{url.partition(':')[0]}: this version keeps its cases in SQLite alone; give sqlite:///PATH"
-            raise DatabaseError(msg)
-        _prepare_sqlite(self._engine)
+        self._engine = engine_for(url)
+
+    @property
+    def dialect(self) -> str:
+        """Which engine this is: `sqlite` or `postgresql`."""
+        return self._engine.dialect.name
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A transaction that sees one state of the database and changes nothing."""
-        with self._engine.connect() as conn, conn.begin():
+        with self._engine.connect().execution_options(**READS[self.dialect]) as conn, conn.begin():
             yield conn
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """A transaction that is committed when the block ends, and undone when it raises."""
-        with self._engine.connect().execution_options(**{_WRITES: True}) as conn, conn.begin():
+        """A transaction that is committed when the block ends, and undone when it raises.
+
+        Entries of the log are written as it ends: on PostgreSQL that is where writers wait for one another, and for as short as can be.
+
+        Raises:
+            AuditUnavailableError: the log did not take the block's entries, so nothing of it happened.
+        """
+        entries: list[audit.Draft] = []
+        with self._engine.connect().execution_options(**WRITES, **{audit.DRAFTS: entries}) as conn, conn.begin():
             yield conn
+            audit.write(conn, entries)
 
     def migrate(self) -> None:
-        """Bring an empty or older database to the current schema, in one transaction.
+        """Bring an empty or older database to the current schema, in one transaction; of several processes at once, one does it.
 
         Raises:
             DatabaseError: it cannot be opened, is no Earmark database, or was written by a newer version.
@@ -52,18 +58,21 @@ class Database:
         config = alembic_config()
         try:
             with self.writing() as conn:
+                take_turn(conn, Turn.SCHEMA)
                 config.attributes["connection"] = conn
                 command.upgrade(config, "head")
         except CommandError as error:
             msg = f"{self._engine.url.render_as_string()}: not of a version that this earmark knows ({error}); update earmark"
             raise DatabaseError(msg) from error
         except SQLAlchemyError as error:
-            where, cause = self._engine.url.render_as_string(), error.__cause__ or error
-            msg = f"{where}: cannot be opened as the review database ({cause}); check the path and its permissions"
+            where, cause = self._engine.url.render_as_string(), str(error.__cause__ or error).strip()
+            msg = f"{where}: cannot be opened as the review database ({cause}); check that it is there and open to this account"
             raise DatabaseError(msg) from error
 
     def truncate_log(self) -> None:
-        """Fold the write-ahead log into the database and empty it, so that what was deleted is in neither."""
+        """On SQLite, fold the write-ahead log into the database and empty it, so that what was deleted is in neither."""
+        if self.dialect != "sqlite":
+            return  # PostgreSQL's belongs to the server, which reuses it in its own time
         with self._engine.connect() as conn:
             cursor = conn.connection.cursor()  # the driver's own: a checkpoint cannot run inside a transaction
             cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -90,22 +99,3 @@ def newest_revision() -> str:
     head = ScriptDirectory.from_config(alembic_config()).get_current_head()
     assert head is not None
     return head
-
-
-def _prepare_sqlite(engine: Engine) -> None:
-    @event.listens_for(engine, "connect")
-    def _on_connect(raw: SqliteConnection, _record: Any) -> None:
-        raw.isolation_level = None  # the driver's own BEGIN is deferred; ours is below
-        for pragma in (
-            f"busy_timeout = {BUSY_TIMEOUT_MS}",
-            "journal_mode = WAL",
-            "synchronous = FULL",  # a receipt is a promise: what it names must survive a power cut
-            "foreign_keys = ON",
-            "secure_delete = ON",
-        ):
-            raw.execute(f"PRAGMA {pragma}")
-
-    @event.listens_for(engine, "begin")
-    def _on_begin(conn: Connection) -> None:
-        writes = conn.get_execution_options().get(_WRITES, False)
-        conn.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

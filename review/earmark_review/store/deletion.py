@@ -9,7 +9,7 @@ from sqlalchemy import Connection, delete, insert, select
 from earmark_review import audit
 from earmark_review.errors import UnknownEventError
 from earmark_review.store.exports import mark_deleted
-from earmark_review.store.schema import devices, events, objects, tombstones
+from earmark_review.store.schema import cases, devices, events, leases, objects, tombstones
 
 
 def device_id_of(conn: Connection, device_name: str, event_id: str) -> int | None:
@@ -26,13 +26,15 @@ def delete_event(conn: Connection, device_name: str, event_id: str, now: datetim
     """
     mine = (devices.c.name == device_name, events.c.event_id == event_id)
     query = select(events.c.event_row, events.c.device_id).join(devices, devices.c.device_id == events.c.device_id)
-    row = conn.execute(query.where(*mine)).first()
+    row = conn.execute(query.where(*mine).with_for_update(of=devices, key_share=True)).first()
     if row is None:
         msg = f"device {device_name!r} sent no event {event_id!r}, or it was deleted already"
         raise UnknownEventError(msg)
     mark_deleted(conn, row.event_row, now)
     listed = conn.scalars(select(objects.c.blob_key).where(objects.c.event_row == row.event_row, objects.c.blob_key.is_not(None)))
     keys = [key for key in listed if key is not None]
+    held = select(leases.c.lease_id).join(cases, cases.c.case_id == leases.c.case_id).where(cases.c.event_row == row.event_row)
+    conn.execute(held.with_for_update(of=leases))  # claims before cases, as everywhere
     conn.execute(delete(events).where(events.c.event_row == row.event_row))  # cases, leases, verdicts and objects go with it
     conn.execute(insert(tombstones).values(device_id=row.device_id, event_id=event_id, deleted_at=now))
     # Its keys were destroyed before this transaction began.

@@ -14,6 +14,7 @@ from earmark_review import audit
 from earmark_review.errors import DeviceTokenError, EnrolmentError, SettingsError
 from earmark_review.names import checked_name
 from earmark_review.store.schema import device_keys, devices, enrolments
+from earmark_review.store.turns import Turn, take_turn
 from earmark_review.tokens import new_token, token_sha256
 
 _SEEN_EVERY = timedelta(minutes=1)
@@ -75,7 +76,7 @@ def enrol(conn: Connection, code: str, public_key: bytes, now: datetime) -> tupl
     Raises:
         EnrolmentError: the code is unknown, used by another key, or out of date; or the key or name is another device's.
     """
-    offer = conn.execute(select(enrolments).where(enrolments.c.code_sha256 == _code_sha256(code))).first()
+    offer = conn.execute(select(enrolments).where(enrolments.c.code_sha256 == _code_sha256(code)).with_for_update()).first()
     if offer is None or offer.expires_at <= now:
         msg = "the code is not one of ours, or it has run out; ask for a new one with `earmark review device enrol NAME`"
         raise EnrolmentError(msg)
@@ -120,6 +121,7 @@ def add_device(conn: Connection, name: str, public_key: bytes, now: datetime) ->
 def _free_name(conn: Connection, name: str) -> str:
     """`name`, if it can be given to a device: a row of a version before sealing, which holds no key, takes it up again."""
     name = checked_name("device", name)
+    take_turn(conn, Turn.NAMES)
     taken = conn.execute(_JOINED.where(devices.c.name == name)).first()
     if taken is not None and taken.public_key is not None:
         msg = f"there is a device {name!r} already; give another name, or revoke it first and name its successor otherwise"
@@ -166,6 +168,8 @@ def device_of(conn: Connection, token: str) -> Device:
 
 
 def mark_seen(conn: Connection, device: Device, now: datetime) -> None:
-    """Remember when the device last spoke, to the minute."""
+    """Remember when the device last spoke, to the minute; from here on no other message of it is dealt with at the same time."""
+    if conn.dialect.name != "sqlite":  # where every writer is alone
+        conn.execute(select(devices.c.device_id).where(devices.c.device_id == device.device_id).with_for_update(key_share=True))
     if device.last_seen_at is None or now - device.last_seen_at >= _SEEN_EVERY:
         conn.execute(update(devices).where(devices.c.device_id == device.device_id).values(last_seen_at=now))

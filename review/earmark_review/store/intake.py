@@ -167,7 +167,7 @@ def _complete(conn: Connection, event_row: int, now: datetime) -> None:
 
 def _is_over(conn: Connection, event_row: int) -> bool:
     """Whether the event's case ran out, or was closed, while some object of it was still on its way."""
-    state = conn.execute(select(cases.c.state).where(cases.c.event_row == event_row)).scalar()
+    state = conn.execute(select(cases.c.state).where(cases.c.event_row == event_row).with_for_update(key_share=True)).scalar()
     return state is not None and CaseState(state) in CLOSED_STATES
 
 

@@ -57,6 +57,7 @@ def claim(conn: Connection, case_id: str, holder: SignedIn, terms: LeaseTerms, l
     if conn.execute(select(verdicts.c.verdict_id).where(verdicts.c.case_id == case_id, verdicts.c.user_id == holder.user_id)).first():
         msg = "you have judged this case already; choose another from the queue"
         raise CaseNotReadyError(msg)
+    conn.execute(select(users.c.user_id).where(users.c.user_id == holder.user_id).with_for_update(key_share=True))  # counted one at a time
     held = conn.scalars(select(leases.c.case_id).where(leases.c.user_id == holder.user_id, leases.c.ended_at.is_(None))).all()
     if len(held) >= limit:
         msg = f"you hold {len(held)} of at most {limit} cases; decide or skip case {held[0][:8]} first"
@@ -92,7 +93,7 @@ def next_case(conn: Connection, holder: SignedIn, now: datetime, *, golden: bool
     ready = select(cases.c.case_id).where(*waits, ~judged_by(holder.user_id), is_golden if golden else ~is_golden)
     # Two reviewers who ask at once get two cases on an engine that locks rows; on SQLite the second waits for the first.
     first = ready.order_by(skipped, cases.c.severity, cases.c.opened_at, cases.c.case_id).limit(1)
-    return conn.execute(first.with_for_update(of=cases, skip_locked=True)).scalar()
+    return conn.execute(first.with_for_update(of=cases, key_share=True, skip_locked=True)).scalar()
 
 
 def held_case(conn: Connection, user_id: int, now: datetime) -> str | None:
@@ -108,7 +109,8 @@ def live_lease(conn: Connection, case_id: str, token: str, holder: SignedIn, now
         StaleLeaseError: it does not, for whatever reason.
         UnknownCaseError: its case was deleted.
     """
-    row = conn.execute(select(*_LEASE).where(leases.c.token_sha256 == token_sha256(token), leases.c.case_id == case_id)).first()
+    mine = (leases.c.token_sha256 == token_sha256(token), leases.c.case_id == case_id)
+    row = conn.execute(select(*_LEASE).where(*mine).with_for_update(key_share=True)).first()
     lease = Lease(*row) if row else None
     if lease is None and conn.execute(select(cases.c.case_id).where(cases.c.case_id == case_id)).first() is None:
         msg = f"case {case_id[:8]} was deleted, as its household may ask for at any time; nothing is recorded of it"
@@ -145,7 +147,9 @@ def skip(conn: Connection, lease: Lease, holder: SignedIn, now: datetime) -> Non
 def end_expired(conn: Connection, now: datetime) -> None:
     """Return the cases of leases that ran out to the queue."""
     over = (leases.c.ended_at.is_(None), leases.c.expires_at <= now)
-    for row in conn.execute(select(*_LEASE, users.c.name).join(users, users.c.user_id == leases.c.user_id).where(*over)).all():
+    query = select(*_LEASE, users.c.name).join(users, users.c.user_id == leases.c.user_id).where(*over).order_by(leases.c.lease_id)
+    # One that is locked is being ended, renewed or used by someone else at this moment.
+    for row in conn.execute(query.with_for_update(of=leases, key_share=True, skip_locked=True)).all():
         lease = Lease(*row[:-1])
         end(conn, lease, Ending.EXPIRED, now)
         move_case(conn, lease.case_id, Move.EXPIRE, now)
@@ -158,7 +162,7 @@ def release(conn: Connection, holder: SignedIn, now: datetime, case_id: str | No
     end_expired(conn, now)
     mine = leases.c.session_id == holder.session_id if case_id is None else leases.c.case_id == case_id
     query = select(*_LEASE).where(mine, leases.c.user_id == holder.user_id, leases.c.ended_at.is_(None))
-    for row in conn.execute(query).all():
+    for row in conn.execute(query.order_by(leases.c.lease_id).with_for_update(key_share=True)).all():
         lease = Lease(*row)
         end(conn, lease, Ending.RELEASED, now)
         move_case(conn, lease.case_id, Move.EXPIRE, now)

@@ -17,7 +17,7 @@ def place_of(conn: Connection, case_id: str) -> tuple[CaseState, Queue]:
     Raises:
         UnknownCaseError: there is no such case.
     """
-    found = conn.execute(select(cases.c.state, cases.c.queue).where(cases.c.case_id == case_id).with_for_update()).first()
+    found = conn.execute(select(cases.c.state, cases.c.queue).where(cases.c.case_id == case_id).with_for_update(key_share=True)).first()
     if found is None:
         msg = f"there is no case {case_id!r}; the queue lists those that there are"
         raise UnknownCaseError(msg)

@@ -104,7 +104,10 @@ def answer(conn: Connection, request_id: int, who: SignedIn, now: datetime, open
         raise NotAllowedError(msg)
     expires_at = now + timedelta(seconds=open_s) if open_s is not None else None
     values = {"answered_by": who.user_id, "answered_at": now, "expires_at": expires_at}
-    conn.execute(update(original_requests).where(original_requests.c.request_id == request_id).values(**values))
+    mine = (original_requests.c.request_id == request_id, original_requests.c.answered_at.is_(None))
+    if not conn.execute(update(original_requests).where(*mine).values(**values)).rowcount:
+        msg = "someone else answered this request a moment ago"
+        raise UnknownRequestError(msg)
     action = audit.Action.ORIGINAL_APPROVED if expires_at else audit.Action.ORIGINAL_REFUSED
     detail = {"asked_by": found.asked_by, "until": expires_at.isoformat() if expires_at else None}
     audit.append(conn, now, who.actor, action, f"case:{found.case_id}", detail)

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, func, insert, select
 from earmark_edge.policy import Policy
 from earmark_review import audit
 from earmark_review.store.schema import policies
+from earmark_review.store.turns import Turn, take_turn
 
 
 def issue_policy(
@@ -20,6 +21,7 @@ def issue_policy(
     Raises:
         WireError: a tier or a label is none.
     """
+    take_turn(conn, Turn.NAMES)
     version = (conn.execute(select(func.max(policies.c.version))).scalar() or 0) + 1
     wanted = (tuple(sorted(set(tiers))), tuple(sorted(set(labels))), tuple(sorted(set(urgent))))
     policy = Policy(version, now.isoformat(), *wanted, slice_probability=slice_probability)

@@ -24,7 +24,8 @@ def expire_undecided(conn: Connection, opened_before: datetime, now: datetime) -
     open_states = [str(state) for state in OPEN_STATES if state is not CaseState.LEASED]
     is_golden = cases.c.case_id.in_(select(golden_cases.c.case_id))
     lapsed = select(cases.c.case_id).where(cases.c.state.in_(open_states), cases.c.opened_at <= opened_before, ~is_golden)
-    for case_id in conn.scalars(lapsed).all():
+    # One that is locked is being claimed at this moment, or another worker is at it.
+    for case_id in conn.scalars(lapsed.with_for_update(of=cases, key_share=True, skip_locked=True)).all():
         move_case(conn, case_id, Move.LAPSE, now)
         conn.execute(update(cases).where(cases.c.case_id == case_id).values(shred_at=now))
         audit.append(conn, now, audit.SERVICE, audit.Action.CASE_EXPIRED, f"case:{case_id}")
@@ -41,7 +42,7 @@ def end_training_keep(conn: Connection, now: datetime) -> None:
     query = select(cases.c.case_id, cases.c.state, events.c.device_id, events.c.payload).join(
         events, events.c.event_row == cases.c.event_row
     )
-    for row in conn.execute(query.where(kept)).all():
+    for row in conn.execute(query.where(kept).with_for_update(of=cases, key_share=True, skip_locked=True)).all():
         if trains(conn, row.device_id, Event.from_bytes(row.payload).consent_id, now):
             continue
         if row.state == str(CaseState.READY):
@@ -76,7 +77,7 @@ def sender_of(conn: Connection, case_id: str) -> tuple[int, str] | None:
 
 def mark_shredded(conn: Connection, case_id: str, now: datetime) -> None:
     """Record that keys and bytes are gone. The verdicts stay, and so does what the receipts say: a device that sends again is told 200."""
-    state = conn.execute(select(cases.c.state).where(cases.c.case_id == case_id).with_for_update()).scalar()
+    state = conn.execute(select(cases.c.state).where(cases.c.case_id == case_id).with_for_update(key_share=True)).scalar()
     if state is None or state == str(CaseState.SHREDDED):
         return  # the event was deleted meanwhile, or another worker was quicker
     move_case(conn, case_id, Move.SHRED, now)

@@ -374,5 +374,6 @@ def _ddl(statement: str) -> DDL:
     return DDL(statement.replace("%", "%%"))  # type: ignore[no-untyped-call]  # SQLAlchemy 2.1 leaves this one untyped
 
 
-for _statement in audit_guard("sqlite"):
-    event.listen(audit_log, "after_create", _ddl(_statement).execute_if(dialect="sqlite"))
+for _dialect in ("sqlite", "postgresql"):
+    for _statement in audit_guard(_dialect):
+        event.listen(audit_log, "after_create", _ddl(_statement).execute_if(dialect=_dialect))

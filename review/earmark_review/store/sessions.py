@@ -17,6 +17,7 @@ from earmark_review.settings import ReviewSettings
 from earmark_review.store import leases
 from earmark_review.store.database import Database
 from earmark_review.store.schema import sessions, sign_in_failures, users
+from earmark_review.store.turns import Turn, take_turn
 from earmark_review.store.users import find_user, password_fits, store_hash
 from earmark_review.tokens import new_token, token_sha256
 
@@ -77,6 +78,7 @@ class SignIn:
         limit = self._settings.sign_in_failures
         by_name, by_address = sign_in_failures.c.name_key == key, sign_in_failures.c.address == address
         with self._database.writing() as conn:
+            take_turn(conn, Turn.SIGN_IN)
             conn.execute(delete(sign_in_failures).where(sign_in_failures.c.at <= since))
             for where, most in (((by_name, by_address), limit), ((by_name,), WIDER_LIMIT * limit), ((by_address,), WIDER_LIMIT * limit)):
                 count, first = conn.execute(select(func.count(), func.min(sign_in_failures.c.at)).where(*where)).one()

@@ -15,6 +15,7 @@ from earmark_review.accounts import Role, checked_password, checked_role
 from earmark_review.errors import SettingsError
 from earmark_review.names import checked_name, name_key
 from earmark_review.store.schema import users
+from earmark_review.store.turns import Turn, take_turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,7 @@ def add_user(conn: Connection, account: NewAccount, now: datetime) -> None:
     Raises:
         SettingsError: the name is taken, in whatever spelling.
     """
+    take_turn(conn, Turn.NAMES)
     key = name_key(account.name)
     if conn.execute(select(users.c.user_id).where(users.c.name_key == key)).first():
         msg = f"there is a user {account.name!r} already; give another name"

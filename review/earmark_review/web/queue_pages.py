@@ -86,5 +86,6 @@ def log_page(request: Request, service: ServiceOf, who: Who, after: Annotated[in
     """The audit log, the latest first. Reading it is itself an entry."""
     with service.database.writing() as conn:
         audit.append(conn, service.now(), who.actor, audit.Action.LOG_READ, "log")
+    with service.database.reading() as conn:
         entries = audit.read(conn, after=after, limit=LINES_PER_PAGE, newest_first=True)
     return render(request, "log.html", entries=entries)

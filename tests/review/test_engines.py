@@ -1,0 +1,98 @@
+"""What only matters where cases lie on another engine than SQLite's: keys apart, moving there, and a server that goes and comes."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import func, select
+from tests.review.conftest import House, sending
+from typer.testing import CliRunner
+
+from earmark_review import audit
+from earmark_review.cli import app
+from earmark_review.errors import DatabaseError, KeyGoneError
+from earmark_review.keystore import open_keystore
+from earmark_review.store.database import Database
+from earmark_review.store.schema import metadata
+
+ON_POSTGRES = pytest.mark.parametrize("engine", ["postgresql"], indirect=True)
+
+
+@pytest.fixture(params=["a file", "postgresql"])
+def keys(request, tmp_path):
+    url = request.getfixturevalue("postgres").create() if request.param == "postgresql" else None
+    opened = open_keystore(tmp_path / "wrapped.db", url)
+    yield opened
+    opened.close()
+
+
+def test_keys_are_found_until_they_are_destroyed_with_their_event(keys):
+    for tier in (0, 2, 3):
+        keys.keep(1, "event-1", tier, bytes([tier]) * 80)
+    keys.keep(1, "event-2", 2, b"other")
+    keys.keep(2, "event-1", 2, b"another device's")
+    keys.keep(1, "event-1", 2, b"again")
+    assert (keys.find(1, "event-1", 2), keys.find(1, "event-1", 3)) == (b"again", b"\3" * 80)
+    assert len(keys.everything()) == 5
+    assert keys.destroy(1, "event-1") == 3
+    assert keys.destroy(1, "event-1") == 0
+    for tier in (0, 2, 3):
+        with pytest.raises(KeyGoneError):
+            keys.find(1, "event-1", tier)
+    assert (keys.find(1, "event-2", 2), keys.find(2, "event-1", 2)) == (b"other", b"another device's")
+
+
+@pytest.mark.parametrize("url", ["sqlite:///keys.db", "mysql://x/y"])
+def test_a_key_store_at_another_address_is_refused(tmp_path, url):
+    with pytest.raises(DatabaseError, match="postgresql://"):
+        open_keystore(tmp_path / "wrapped.db", url)
+
+
+def contents(database):
+    with database.reading() as conn:
+        return {table.name: conn.execute(select(table).order_by(*table.primary_key)).all() for table in metadata.sorted_tables}
+
+
+def test_an_installation_moves_to_postgresql_and_goes_on_there(house, sender, ada, one_case, postgres, monkeypatch):
+    ada.decide(one_case, "play", "a note, ä and a line\nbreak")
+    sender.send(sending("event-2", masked=True))
+    before = contents(house.service.database)
+    assert before["verdicts"]
+    house.service.close()
+    to, keys_to = postgres.create(), postgres.create()
+    words = ["move", "--data", str(house.data), "--to", to, "--keys-to", keys_to]
+    outcome = CliRunner().invoke(app, words)
+    assert outcome.exit_code == 0, outcome.output
+    assert f"{len(before['audit_log'])} entries of the log" in outcome.stdout
+
+    moved = House(house.data, house.clock, "postgresql", database=to, keys=keys_to)
+    assert contents(moved.service.database) == before
+    browser = moved.browser("ada")
+    [case_id] = browser.case_ids()
+    assert browser.decide(case_id).status_code == 303  # opens under the moved key, gets numbers after those that came along
+    (house.data / "keys" / "wrapped.db").unlink()
+    assert moved.device("hall").send(sending("event-3", device="hall")).tiers_held == (0, 3)
+    assert audit.first_break(moved.log()) is None
+    moved.service.close()
+
+    again = CliRunner().invoke(app, words)
+    assert again.exit_code == 1
+    assert "give an empty one" in again.stderr
+
+
+def test_a_move_that_breaks_off_copies_nothing(house, one_case, postgres, monkeypatch):
+    url = postgres.create()
+    monkeypatch.setattr("earmark_review.store.moving._check_log", lambda *_: 1 / 0)
+    outcome = CliRunner().invoke(app, ["move", "--data", str(house.data), "--to", url])
+    assert isinstance(outcome.exception, ZeroDivisionError)
+    database = Database(url)
+    with database.reading() as conn:
+        assert [conn.execute(select(func.count()).select_from(table)).scalar() for table in metadata.sorted_tables if table.name] == [
+            0
+        ] * len(metadata.sorted_tables)
+    database.close()
+
+
+@ON_POSTGRES
+def test_nothing_of_the_cases_lies_in_the_data_folder(house, sender):
+    sender.send(sending())
+    assert {path.name for path in house.data.iterdir()} == {"blobs", "keys"}
