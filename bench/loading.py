@@ -41,9 +41,11 @@ def main() -> None:
     options.runs.mkdir(parents=True, exist_ok=True)
     processes = Processes(options.device)
     lines: list[str] = []
-    for size in SIZES:
+    for size in (
+        name for name, words in SIZES.items() if not words.get("frozen")
+    ):  # a frozen network hears each clip once, and then no more
         with tempfile.TemporaryDirectory(dir=options.runs, prefix="loading-") as run:
-            config = TrainConfig(epochs=1, examples_per_epoch=options.examples, **sized(size))
+            config = TrainConfig(**{**sized(size), "epochs": 1, "examples_per_epoch": options.examples})
             prepared = prepare(TrainingInputs(options.corpus, Path(run), workers=0), config, processes, resume=False)
             lines += _measured(prepared, processes, size)
     report = _report(lines, processes, options.examples)
