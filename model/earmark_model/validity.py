@@ -104,7 +104,7 @@ def plot_trials(trials: Trials, ax: Any, *, caption: str) -> Any:
     told = f"above alpha in {trials.share:.1%} [{low:.1%}, {high:.1%}] of {len(rates):,} rounds; expected: at most {trials.expected:.1%}"
     ax.set_title(f"{caption}\n{told}", fontsize=9)
     ax.set(xlabel="miss rate of the threshold (%)", ylabel="rounds")
-    ax.legend(fontsize=8)
+    ax.legend(loc="upper right", fontsize=8)
     return ax
 
 
