@@ -160,6 +160,10 @@ class SignInError(ReviewError, PermissionError):
     """Name and password do not belong together."""
 
 
+class NotOfferedError(ReviewError, LookupError):
+    """This service is not set up for that way of signing in."""
+
+
 class TooManyAttemptsError(ReviewError, PermissionError):
     """Sign-in is paused for this name or address."""
 

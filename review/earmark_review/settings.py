@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -43,6 +44,10 @@ class ReviewSettings(BaseSettings):
     sign_in_failures: int = Field(5, ge=1)
     """Failures for one name from one address before sign-in pauses; six times as many for the name or the address alone."""
     sign_in_window_s: float = Field(900, gt=0)
+    origin: str | None = None
+    """Where browsers find the service, such as https://review.example; passkeys and single sign-on are bound to it."""
+    passkeys: bool = False
+    """Whether accounts may register passkeys and sign in with them."""
     second_review_share: float = Field(0.1, ge=0, le=1)
     """Share of first verdicts that a second reviewer checks without knowing of the first."""
     golden_share: float = Field(0.05, ge=0, le=1)
@@ -70,6 +75,19 @@ class ReviewSettings(BaseSettings):
             raise ValueError(msg)
         if self.session_s < self.session_idle_s:
             msg = f"session_s ({self.session_s:g}) must not be shorter than session_idle_s ({self.session_idle_s:g})"
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _origin_is_one(self) -> Self:
+        if self.origin is not None:
+            parts = urlsplit(self.origin)
+            is_safe = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname == "localhost")
+            if not is_safe or not parts.hostname or self.origin != f"{parts.scheme}://{parts.netloc}" or "@" in parts.netloc:
+                msg = f"origin must be https://HOST, or http://localhost with a port, and nothing after it; got {self.origin!r}"
+                raise ValueError(msg)
+        elif self.passkeys:
+            msg = "passkeys need EARMARK_REVIEW_ORIGIN, the address that browsers find the service at"
             raise ValueError(msg)
         return self
 

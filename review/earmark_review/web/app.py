@@ -28,6 +28,7 @@ from earmark_review.web import (
     original_pages,
     overview_page,
     own_page,
+    passkey_pages,
     problems,
     queue_pages,
     sign_in_pages,
@@ -48,6 +49,7 @@ _MODULES = (
     overview_page,
     own_page,
     account_pages,
+    passkey_pages,
 )
 
 

@@ -56,6 +56,7 @@ STATUSES: Mapping[type[errors.ReviewError], HTTPStatus] = MappingProxyType(
         errors.NotSignedInError: HTTPStatus.UNAUTHORIZED,
         errors.NotAllowedError: HTTPStatus.FORBIDDEN,
         errors.SignInError: HTTPStatus.UNAUTHORIZED,
+        errors.NotOfferedError: HTTPStatus.NOT_FOUND,
         errors.TooManyAttemptsError: HTTPStatus.TOO_MANY_REQUESTS,
         errors.AuditUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
     }
