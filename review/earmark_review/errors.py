@@ -164,6 +164,10 @@ class NotOfferedError(ReviewError, LookupError):
     """This service is not set up for that way of signing in."""
 
 
+class ProviderError(ReviewError, RuntimeError):
+    """The provider of identities cannot be reached, or does not speak as one must."""
+
+
 class TooManyAttemptsError(ReviewError, PermissionError):
     """Sign-in is paused for this name or address."""
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from earmark_review.cases import LeaseTerms
@@ -48,6 +48,12 @@ class ReviewSettings(BaseSettings):
     """Where browsers find the service, such as https://review.example; passkeys and single sign-on are bound to it."""
     passkeys: bool = False
     """Whether accounts may register passkeys and sign in with them."""
+    oidc_issuer: str | None = None
+    """The provider of identities for single sign-on, such as https://id.example; exactly as it names itself."""
+    oidc_client_id: str | None = None
+    oidc_client_secret: SecretStr | None = None
+    oidc_name: str = Field("single sign-on", min_length=1, max_length=40)
+    """What the provider is called on the sign-in page."""
     second_review_share: float = Field(0.1, ge=0, le=1)
     """Share of first verdicts that a second reviewer checks without knowing of the first."""
     golden_share: float = Field(0.05, ge=0, le=1)
@@ -86,9 +92,23 @@ class ReviewSettings(BaseSettings):
             if not is_safe or not parts.hostname or self.origin != f"{parts.scheme}://{parts.netloc}" or "@" in parts.netloc:
                 msg = f"origin must be https://HOST, or http://localhost with a port, and nothing after it; got {self.origin!r}"
                 raise ValueError(msg)
-        elif self.passkeys:
-            msg = "passkeys need EARMARK_REVIEW_ORIGIN, the address that browsers find the service at"
+        elif self.passkeys or self.oidc_issuer is not None:
+            msg = "passkeys and single sign-on need EARMARK_REVIEW_ORIGIN, the address that browsers find the service at"
             raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _provider_is_whole(self) -> Self:
+        given = (self.oidc_issuer, self.oidc_client_id, self.oidc_client_secret)
+        if any(given) and not all(given):
+            msg = "single sign-on needs EARMARK_REVIEW_OIDC_ISSUER, _OIDC_CLIENT_ID and _OIDC_CLIENT_SECRET, all three"
+            raise ValueError(msg)
+        if self.oidc_issuer is not None:
+            parts = urlsplit(self.oidc_issuer)
+            is_safe = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in {"localhost", "127.0.0.1"})
+            if not is_safe or not parts.hostname or parts.query or parts.fragment:
+                msg = f"oidc_issuer must be an https address without a query; got {self.oidc_issuer!r}"
+                raise ValueError(msg)
         return self
 
     @property

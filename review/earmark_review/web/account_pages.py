@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request, Response
 from starlette.responses import RedirectResponse
 
 from earmark_review.errors import FormError
+from earmark_review.store.identities import identities_of
 from earmark_review.store.passkeys import passkeys_of
 from earmark_review.store.revocation import end_own, sessions_of
 from earmark_review.web.bodies import Form
@@ -25,7 +26,8 @@ def account_page(request: Request, service: ServiceOf, who: Who) -> Response:
     with service.database.reading() as conn:
         found = sessions_of(conn, who.user_id, service.settings, service.now())
         known = passkeys_of(conn, who.user_id)
-    return render(request, "account.html", sessions=found, passkeys=known, settings=service.settings)
+        linked = identities_of(conn, who.user_id)
+    return render(request, "account.html", sessions=found, passkeys=known, linked=linked, settings=service.settings)
 
 
 @router.post("/sessions")

@@ -30,6 +30,7 @@ from earmark_review.web import (
     own_page,
     passkey_pages,
     problems,
+    provider_pages,
     queue_pages,
     sign_in_pages,
 )
@@ -50,6 +51,7 @@ _MODULES = (
     own_page,
     account_pages,
     passkey_pages,
+    provider_pages,
 )
 
 

@@ -37,17 +37,10 @@ def _login_form(
 ) -> Response:
     secret = new_token()
     headers = {"Retry-After": str(retry_after_s)} if retry_after_s else None
-    page = render(
-        request,
-        "login.html",
-        status=status,
-        headers=headers,
-        form_csrf=csrf_token(secret),
-        to=to,
-        name=name,
-        problem=problem,
-        passkeys=service_of(request).settings.passkeys,
-    )
+    settings = service_of(request).settings
+    others = {"passkeys": settings.passkeys, "provider": settings.oidc_name if settings.oidc_issuer else ""}
+    context = {"form_csrf": csrf_token(secret), "to": to, "name": name, "problem": problem, **others}
+    page = render(request, "login.html", status=status, headers=headers, **context)
     set_cookie(request, page, LOGIN_COOKIE, secret, path="/login")
     return page
 
