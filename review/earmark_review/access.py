@@ -53,6 +53,7 @@ RULES: Mapping[str, Rule] = MappingProxyType(
     {
         "GET /healthz": _OPEN,
         "GET /api/v1/openapi.json": _OPEN,
+        "GET /metrics": _OPEN,  # by a token of its own, or from this machine alone
         "GET /login": _OPEN,
         "POST /login": _OPEN,
         "POST /logout": _ACCOUNT,

@@ -37,9 +37,10 @@ from earmark_review.store.exports import Gone, all_gone
 from earmark_review.store.golden import add_golden
 from earmark_review.store.missed import missed
 from earmark_review.store.moving import move_rows
-from earmark_review.store.overview import WEEKS, exposition, overview
+from earmark_review.store.overview import WEEKS, overview
 from earmark_review.store.policies import issue_policy
 from earmark_review.store.revocation import disable, enable, end_all
+from earmark_review.store.service_figures import exposition
 from earmark_review.store.users import count_users
 from earmark_review.web.serving import listen, url_of
 from earmark_review.web.serving import serve as serve_until_interrupted
@@ -340,7 +341,7 @@ def export_command(
 def metrics_command(data: DataOption = None) -> None:
     """Print the figures for Prometheus, such as for a node exporter's text file; no household, device or person is named."""
     with _opened(data) as service, service.database.reading() as conn:
-        typer.echo(exposition(overview(conn, service.now()), service.now()), nl=False)
+        typer.echo(exposition(conn, service.settings.limits, service.now()), nl=False)
 
 
 @app.command("misses")

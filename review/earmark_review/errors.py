@@ -168,6 +168,10 @@ class ProviderError(ReviewError, RuntimeError):
     """The provider of identities cannot be reached, or does not speak as one must."""
 
 
+class MonitorError(ReviewError, PermissionError):
+    """The figures are not for this caller."""
+
+
 class TooManyAttemptsError(ReviewError, PermissionError):
     """Sign-in is paused for this name or address."""
 

@@ -71,6 +71,8 @@ class ReviewSettings(BaseSettings):
     """What nobody decided by then expires, and its keys and bytes go."""
     audit_anchor: Path | None = None
     """A file, out of reach of whoever can write the database, that the log's signed head is added to while the service runs."""
+    metrics_token: SecretStr | None = Field(None, min_length=16)
+    """What Prometheus shows at /metrics; without one, only this machine may fetch it."""
     starting_volume: float = Field(0.15, ge=0, le=1)
     """Where the player's volume stands before anyone has touched it; 1 is full."""
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import hmac
+import json
+import time
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
-from joserfc.jwk import ECKey, OctKey
+from joserfc.jwk import ECKey
 from tests.review.conftest import PASSWORD
 from tests.review.provider import CLIENT_ID, CLIENT_SECRET, running_provider
 
@@ -137,6 +142,15 @@ def test_a_word_that_does_not_hold_signs_nobody_in(sso, provider, linked, claims
     assert sign_in(linked).status_code == 303
 
 
+def by_the_public_key(provider, code):
+    """An HMAC whose key is the provider's public key, which everybody has: some libraries once took that (CVE-2015-9235)."""
+    claims = {"iss": provider.issuer, "aud": CLIENT_ID, "sub": "subject-1", "nonce": provider.codes[code]["nonce"], "iat": time.time()}
+    parts = [json.dumps(part).encode() for part in ({"alg": "HS256", "kid": "k1"}, claims | {"exp": time.time() + 300})]
+    signed = b".".join(base64.urlsafe_b64encode(part).rstrip(b"=") for part in parts)
+    tag = hmac.new(provider.published.as_pem(private=False), signed, hashlib.sha256).digest()
+    return (signed + b"." + base64.urlsafe_b64encode(tag).rstrip(b"=")).decode()
+
+
 @pytest.mark.parametrize("forgery", ["another key", "unsigned", "by the public key"])
 def test_a_forged_signature_signs_nobody_in(provider, linked, forgery):
     if forgery == "another key":
@@ -148,7 +162,11 @@ def test_a_forged_signature_signs_nobody_in(provider, linked, forgery):
             "id_token": "eyJhbGciOiJub25lIn0.eyJzdWIiOiJzdWJqZWN0LTEifQ.",
         }
     else:
-        provider.key, provider.header = OctKey.import_key(provider.published.as_pem(private=False)), {"alg": "HS256", "kid": "k1"}
+        provider.token = lambda form, _: {
+            "access_token": "x",
+            "token_type": "Bearer",
+            "id_token": by_the_public_key(provider, form["code"]),
+        }
     assert sign_in(linked).status_code == 401
 
 

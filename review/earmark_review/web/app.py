@@ -25,6 +25,7 @@ from earmark_review.web import (
     case_pages,
     device_api,
     enrolment_api,
+    metrics_page,
     original_pages,
     overview_page,
     own_page,
@@ -52,6 +53,7 @@ _MODULES = (
     account_pages,
     passkey_pages,
     provider_pages,
+    metrics_page,
 )
 
 

@@ -57,6 +57,7 @@ STATUSES: Mapping[type[errors.ReviewError], HTTPStatus] = MappingProxyType(
         errors.NotAllowedError: HTTPStatus.FORBIDDEN,
         errors.SignInError: HTTPStatus.UNAUTHORIZED,
         errors.ProviderError: HTTPStatus.BAD_GATEWAY,
+        errors.MonitorError: HTTPStatus.UNAUTHORIZED,
         errors.NotOfferedError: HTTPStatus.NOT_FOUND,
         errors.TooManyAttemptsError: HTTPStatus.TOO_MANY_REQUESTS,
         errors.AuditUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
