@@ -176,6 +176,20 @@ def _end_of_log(conn: Connection) -> tuple[int, str]:
     return (head.seq, head.sha256) if head else (0, GENESIS_SHA256)
 
 
+def require_working(conn: Connection, now: datetime) -> None:
+    """Insist that the log takes entries, by one that is taken back at once: for a second look at what was entered at the first.
+
+    Raises:
+        AuditUnavailableError: it does not.
+    """
+    tried = conn.begin_nested()
+    try:
+        write(conn, [Draft(now, SERVICE, Action.LOG_READ, "log", {})])
+    finally:
+        if tried.is_active:
+            tried.rollback()
+
+
 def read(conn: Connection, *, after: int = 0, limit: int | None = None, newest_first: bool = False) -> list[Entry]:
     """Entries with `seq` above `after`."""
     order = audit_log.c.seq.desc() if newest_first else audit_log.c.seq

@@ -401,9 +401,22 @@ def audit_anchor_command(
         typer.echo("anchored" if service.anchor(to) else "nothing new since the last head")
 
 
+@audit_app.command("mail")
+def audit_mail_command(data: DataOption = None) -> None:
+    """Mail the log's signed head now, as the running service does with EARMARK_REVIEW_AUDIT_MAIL_TO; also to try the settings."""
+    with _opened(data) as service:
+        if service.settings.audit_mail_to is None:
+            typer.echo("earmark review: set EARMARK_REVIEW_AUDIT_MAIL_TO and _AUDIT_SMTP_HOST first", err=True)
+            raise typer.Exit(2)
+        typer.echo(f"mailed to {service.settings.audit_mail_to}" if service.mail_head() else "nothing new since the last message")
+
+
 @audit_app.command("verify")
 def audit_verify_command(
-    anchor: Annotated[list[Path] | None, typer.Option("--anchor", help="File of signed heads; may be given several times.")] = None,
+    anchor: Annotated[
+        list[Path] | None,
+        typer.Option("--anchor", help="File of signed heads, or a saved message (.eml) with one; may be given several times."),
+    ] = None,
     data: DataOption = None,
 ) -> None:
     """Check the whole log: every entry, the chain, the guards, and every signed head; exit status 1 where anything is wrong."""

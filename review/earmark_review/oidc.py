@@ -152,7 +152,7 @@ class Provider:
         if not is_whole or told.get("issuer") != self._issuer:
             msg = f"{self._issuer} does not describe itself as a provider with that very name; check EARMARK_REVIEW_OIDC_ISSUER"
             raise ProviderError(msg)
-        return told
+        return {name: str(told[name]) for name in _ENDPOINTS}
 
 
 def _json(client: OAuth2Client, url: str) -> Any:

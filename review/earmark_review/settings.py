@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
@@ -12,6 +13,16 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from earmark_review.cases import LeaseTerms
 from earmark_review.errors import SettingsError
 from earmark_review.wellness import Limits
+
+_ADDRESS = r"^[^@\s<>,;]+@[^@\s<>,;]+$"
+
+
+class MailSecurity(StrEnum):
+    """How the way to the mail server is kept."""
+
+    TLS = "tls"
+    STARTTLS = "starttls"
+    NONE = "none"
 
 
 class ReviewSettings(BaseSettings):
@@ -71,8 +82,20 @@ class ReviewSettings(BaseSettings):
     """What nobody decided by then expires, and its keys and bytes go."""
     audit_anchor: Path | None = None
     """A file, out of reach of whoever can write the database, that the log's signed head is added to while the service runs."""
+    audit_mail_to: str | None = Field(None, pattern=_ADDRESS)
+    """Who the log's signed head is mailed to while the service runs."""
+    audit_mail_from: str | None = Field(None, pattern=_ADDRESS)
+    audit_mail_every_s: float = Field(3600, ge=60)
+    """How often it is, while there is anything new."""
+    audit_smtp_host: str = "localhost"
+    audit_smtp_port: int = Field(465, ge=1, le=65535)
+    audit_smtp_security: MailSecurity = MailSecurity.TLS
+    audit_smtp_user: str | None = None
+    audit_smtp_password: SecretStr | None = None
     metrics_token: SecretStr | None = Field(None, min_length=16)
     """What Prometheus shows at /metrics; without one, only this machine may fetch it."""
+    otlp_endpoint: str | None = Field(None, pattern=r"^https?://[^\s?#]+[^\s?#/]$")
+    """The operator's own OpenTelemetry collector (OTLP over HTTP), such as http://127.0.0.1:4318; nothing is sent without one."""
     starting_volume: float = Field(0.15, ge=0, le=1)
     """Where the player's volume stands before anyone has touched it; 1 is full."""
 
@@ -83,6 +106,13 @@ class ReviewSettings(BaseSettings):
             raise ValueError(msg)
         if self.session_s < self.session_idle_s:
             msg = f"session_s ({self.session_s:g}) must not be shorter than session_idle_s ({self.session_idle_s:g})"
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _mail_is_safe(self) -> Self:
+        if self.audit_smtp_security is MailSecurity.NONE and self.audit_smtp_host not in {"localhost", "127.0.0.1", "::1"}:
+            msg = f"audit_smtp_security may be none for this machine alone; give tls or starttls for {self.audit_smtp_host!r}"
             raise ValueError(msg)
         return self
 

@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.review.conftest import client_of, signature_field
 
 from earmark_edge.messages import Heartbeat
-from earmark_edge.signature import Purpose
+from earmark_edge.signature import SIGNATURE_HEADER, Purpose
 from earmark_review.accounts import Role
 from earmark_review.store.leases import end_expired
 
@@ -43,7 +43,7 @@ def busy(open_house, make_sending):
     for number in range(3):
         nursery.send(make_sending(f"e{number}", "cry", masked=True, device="nursery-cam", consent_id="household-7"))
     nursery.post(make_sending("e0", "cry", seq=99, clips=(), device="nursery-cam", consent_id="household-7").payload)
-    nursery.post(b"{}", **{"earmark-signature": ""})
+    nursery.post(b"{}", **{SIGNATURE_HEADER: ""})
     beat(nursery)
     beat(other, "passed")
     first, second, _ = ada.case_ids()
