@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, delete, insert
 
 from earmark_review.errors import SignInError
 from earmark_review.store.schema import sign_in_flows
@@ -38,8 +38,8 @@ def take_flow(conn: Connection, kind: FlowKind, token: str, now: datetime) -> st
         SignInError: nothing of this kind was, or it was taken, or too long ago.
     """
     mine = sign_in_flows.c.token_sha256 == token_sha256(token)
-    row = conn.execute(select(sign_in_flows).where(mine)).first() if token else None
-    conn.execute(delete(sign_in_flows).where(mine))
+    kept = (sign_in_flows.c.kind, sign_in_flows.c.secret, sign_in_flows.c.expires_at)
+    row = conn.execute(delete(sign_in_flows).where(mine).returning(*kept)).first()  # in one statement: of two who ask at once, one gets it
     if row is None or row.kind != str(kind) or row.expires_at <= now:
         msg = "this sign-in was begun too long ago, in another browser, or is done already; begin again"
         raise SignInError(msg)

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, delete, insert, select
 from earmark_review import audit
 from earmark_review.errors import FormError, SignInError
 from earmark_review.store.schema import identities, users
+from earmark_review.store.turns import Turn, take_turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,7 @@ def link(conn: Connection, user_id: int, issuer: str, subject: str, now: datetim
     Raises:
         FormError: the identity is another account's, or the account has another identity at that provider.
     """
+    take_turn(conn, Turn.NAMES)
     held = conn.execute(select(identities.c.user_id).where(identities.c.issuer == issuer, identities.c.subject == subject)).scalar()
     if held == user_id:
         return

@@ -12,6 +12,7 @@ from earmark_review import audit
 from earmark_review.accounts import SignedIn
 from earmark_review.errors import FormError
 from earmark_review.store.schema import passkeys, users
+from earmark_review.store.turns import Turn, take_turn
 
 MOST_PASSKEYS = 20
 
@@ -59,6 +60,7 @@ def add_passkey(
     Raises:
         FormError: it is known already, or there are too many.
     """
+    take_turn(conn, Turn.NAMES)
     if passkey_by(conn, credential_id) is not None:
         msg = "this passkey is registered already"
         raise FormError(msg)
