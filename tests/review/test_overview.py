@@ -76,7 +76,9 @@ def test_the_page_shows_them_to_supervisors_and_names_no_reviewer(busy):
     assert busy.browser("ada").client.get("/figures").status_code == 403
 
 
-def test_prometheus_gets_numbers_and_no_names(busy):
+def test_prometheus_gets_numbers_and_no_names(busy, monkeypatch):
+    if busy.service.settings.database is not None:
+        monkeypatch.setenv("EARMARK_REVIEW_DATABASE", busy.service.settings.database)
     with busy.service.database.reading() as conn:
         words = exposition(conn, busy.service.settings.limits, busy.clock())
     printed = CliRunner().invoke(app, ["metrics", "--data", str(busy.data)]).stdout
