@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from email import message_from_bytes, policy
 from pathlib import Path
 
 from sqlalchemy import Connection
@@ -21,6 +22,8 @@ from earmark_edge.wire import canonical_json
 from earmark_review import audit
 from earmark_review.errors import AnchorError
 from earmark_review.identity import ServiceIdentity
+
+MAIL_SUFFIX = ".eml"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,20 +64,27 @@ def parse_head(line: str, public_key: bytes) -> Head:
 
 
 def read_anchor(path: Path, public_key: bytes) -> Sequence[Head]:
-    """Every head in a file of them.
+    """Every head in a file of them, or in a saved message.
 
     Raises:
         AnchorError: the file cannot be read, is empty, or holds a line that is no head of this service.
     """
     try:
-        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
+        lines = _mailed(path) if path.suffix == MAIL_SUFFIX else path.read_text(encoding="utf-8").splitlines()
+        lines = [line for line in lines if line.strip()]
+    except (OSError, UnicodeDecodeError, LookupError) as error:
         msg = f"{path}: the anchor cannot be read ({error})"
         raise AnchorError(msg) from error
     if not lines:
         msg = f"{path}: the anchor holds no head"
         raise AnchorError(msg)
     return [parse_head(line, public_key) for line in lines]
+
+
+def _mailed(path: Path) -> list[str]:
+    """The lines of a saved message that are heads."""
+    body = message_from_bytes(path.read_bytes(), policy=policy.default).get_body(("plain",))
+    return [line for line in (body.get_content().splitlines() if body else ()) if line.startswith("{")]
 
 
 def write_anchor(path: Path, head: Head, identity: ServiceIdentity) -> bool:

@@ -61,6 +61,10 @@ class Action(StrEnum):
     EXPORT_MADE = "export.made"
     EXPORT_WITHDRAWN = "export.withdrawn"
     USER_ADDED = "user.added"
+    PASSKEY_ADDED = "passkey.added"
+    PASSKEY_REMOVED = "passkey.removed"
+    IDENTITY_LINKED = "identity.linked"
+    IDENTITY_UNLINKED = "identity.unlinked"
     USER_DISABLED = "user.disabled"
     USER_ENABLED = "user.enabled"
     DEVICE_ADDED = "device.added"
@@ -170,6 +174,20 @@ def _end_of_log(conn: Connection) -> tuple[int, str]:
     take_turn(conn, Turn.LOG)
     head = conn.execute(select(audit_log.c.seq, audit_log.c.sha256).order_by(audit_log.c.seq.desc()).limit(1)).first()
     return (head.seq, head.sha256) if head else (0, GENESIS_SHA256)
+
+
+def require_working(conn: Connection, now: datetime) -> None:
+    """Insist that the log takes entries, by one that is taken back at once: for a second look at what was entered at the first.
+
+    Raises:
+        AuditUnavailableError: it does not.
+    """
+    tried = conn.begin_nested()
+    try:
+        write(conn, [Draft(now, SERVICE, Action.LOG_READ, "log", {})])
+    finally:
+        if tried.is_active:
+            tried.rollback()
 
 
 def read(conn: Connection, *, after: int = 0, limit: int | None = None, newest_first: bool = False) -> list[Entry]:

@@ -37,9 +37,10 @@ from earmark_review.store.exports import Gone, all_gone
 from earmark_review.store.golden import add_golden
 from earmark_review.store.missed import missed
 from earmark_review.store.moving import move_rows
-from earmark_review.store.overview import WEEKS, exposition, overview
+from earmark_review.store.overview import WEEKS, overview
 from earmark_review.store.policies import issue_policy
 from earmark_review.store.revocation import disable, enable, end_all
+from earmark_review.store.service_figures import exposition
 from earmark_review.store.users import count_users
 from earmark_review.web.serving import listen, url_of
 from earmark_review.web.serving import serve as serve_until_interrupted
@@ -340,7 +341,7 @@ def export_command(
 def metrics_command(data: DataOption = None) -> None:
     """Print the figures for Prometheus, such as for a node exporter's text file; no household, device or person is named."""
     with _opened(data) as service, service.database.reading() as conn:
-        typer.echo(exposition(overview(conn, service.now()), service.now()), nl=False)
+        typer.echo(exposition(conn, service.settings.limits, service.now()), nl=False)
 
 
 @app.command("misses")
@@ -400,9 +401,22 @@ def audit_anchor_command(
         typer.echo("anchored" if service.anchor(to) else "nothing new since the last head")
 
 
+@audit_app.command("mail")
+def audit_mail_command(data: DataOption = None) -> None:
+    """Mail the log's signed head now, as the running service does with EARMARK_REVIEW_AUDIT_MAIL_TO; also to try the settings."""
+    with _opened(data) as service:
+        if service.settings.audit_mail_to is None:
+            typer.echo("earmark review: set EARMARK_REVIEW_AUDIT_MAIL_TO and _AUDIT_SMTP_HOST first", err=True)
+            raise typer.Exit(2)
+        typer.echo(f"mailed to {service.settings.audit_mail_to}" if service.mail_head() else "nothing new since the last message")
+
+
 @audit_app.command("verify")
 def audit_verify_command(
-    anchor: Annotated[list[Path] | None, typer.Option("--anchor", help="File of signed heads; may be given several times.")] = None,
+    anchor: Annotated[
+        list[Path] | None,
+        typer.Option("--anchor", help="File of signed heads, or a saved message (.eml) with one; may be given several times."),
+    ] = None,
     data: DataOption = None,
 ) -> None:
     """Check the whole log: every entry, the chain, the guards, and every signed head; exit status 1 where anything is wrong."""

@@ -160,6 +160,18 @@ class SignInError(ReviewError, PermissionError):
     """Name and password do not belong together."""
 
 
+class NotOfferedError(ReviewError, LookupError):
+    """This service is not set up for that way of signing in."""
+
+
+class ProviderError(ReviewError, RuntimeError):
+    """The provider of identities cannot be reached, or does not speak as one must."""
+
+
+class MonitorError(ReviewError, PermissionError):
+    """The figures are not for this caller."""
+
+
 class TooManyAttemptsError(ReviewError, PermissionError):
     """Sign-in is paused for this name or address."""
 

@@ -13,13 +13,14 @@ from argon2 import PasswordHasher
 
 from earmark_review import audit
 from earmark_review.accounts import Role
-from earmark_review.anchors import head_of, write_anchor
+from earmark_review.anchors import head_of, read_anchor, write_anchor
 from earmark_review.blobs import BlobFolder
 from earmark_review.bundle_files import BundleFiles
 from earmark_review.decryptor import Decryptor
 from earmark_review.errors import DatabaseError, UnknownEventError
 from earmark_review.identity import ServiceIdentity, open_identity
 from earmark_review.keystore import KeyStore, open_keystore
+from earmark_review.mailing import mail_head
 from earmark_review.settings import ReviewSettings
 from earmark_review.store.caseload import live_blob_keys
 from earmark_review.store.database import Database
@@ -40,6 +41,7 @@ from earmark_review.withdrawals import Reached, reach_exports
 
 ORPHAN_AGE = timedelta(hours=1)
 CODE_LIFE = timedelta(hours=1)
+MAILED_FILE = "mailed-heads.jsonl"
 
 
 def utc_now() -> datetime:
@@ -169,12 +171,31 @@ class Service:
             head = head_of(conn, self.now())
         return head is not None and write_anchor(path, head, self.identity)
 
+    def mail_head(self, *, at_once: bool = True) -> bool:
+        """Mail the log's signed head, if there is anything new; say whether it was. Without `at_once`, not sooner than the settings say.
+
+        Raises:
+            AnchorError: it could not be mailed.
+        """
+        mailed, settings = self.settings.data / MAILED_FILE, self.settings
+        with self.database.reading() as conn:
+            head = head_of(conn, self.now())
+        last = read_anchor(mailed, self.identity.signing_public)[-1] if mailed.exists() else None
+        is_new = head is not None and (last is None or (last.seq, last.sha256) != (head.seq, head.sha256))
+        is_due = last is None or self.now() >= datetime.fromisoformat(last.at) + timedelta(seconds=settings.audit_mail_every_s)
+        if head is None or not is_new or not (at_once or is_due):
+            return False
+        mail_head(settings, head, head.signed(self.identity), self.identity.fingerprint)
+        return write_anchor(mailed, head, self.identity)
+
     def keep_house(self) -> None:
         """What the running service does now and then: let go of what is due, also where it was exported, and anchor the log."""
         self.shred_due()
         self.reach_exports()
         if self.settings.audit_anchor is not None:
             self.anchor(self.settings.audit_anchor)
+        if self.settings.audit_mail_to is not None:
+            self.mail_head(at_once=False)
 
     def reach_exports(self) -> Reached:
         """Let withdrawals and deletions reach the exports that hold what they concern, and the models made of these."""

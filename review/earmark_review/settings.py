@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Self
+from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from earmark_review.cases import LeaseTerms
 from earmark_review.errors import SettingsError
 from earmark_review.wellness import Limits
+
+_ADDRESS = r"^[^@\s<>,;]+@[^@\s<>,;]+$"
+
+
+class MailSecurity(StrEnum):
+    """How the way to the mail server is kept."""
+
+    TLS = "tls"
+    STARTTLS = "starttls"
+    NONE = "none"
 
 
 class ReviewSettings(BaseSettings):
@@ -43,6 +55,16 @@ class ReviewSettings(BaseSettings):
     sign_in_failures: int = Field(5, ge=1)
     """Failures for one name from one address before sign-in pauses; six times as many for the name or the address alone."""
     sign_in_window_s: float = Field(900, gt=0)
+    origin: str | None = None
+    """Where browsers find the service, such as https://review.example; passkeys and single sign-on are bound to it."""
+    passkeys: bool = False
+    """Whether accounts may register passkeys and sign in with them."""
+    oidc_issuer: str | None = None
+    """The provider of identities for single sign-on, such as https://id.example; exactly as it names itself."""
+    oidc_client_id: str | None = None
+    oidc_client_secret: SecretStr | None = None
+    oidc_name: str = Field("single sign-on", min_length=1, max_length=40)
+    """What the provider is called on the sign-in page."""
     second_review_share: float = Field(0.1, ge=0, le=1)
     """Share of first verdicts that a second reviewer checks without knowing of the first."""
     golden_share: float = Field(0.05, ge=0, le=1)
@@ -60,6 +82,20 @@ class ReviewSettings(BaseSettings):
     """What nobody decided by then expires, and its keys and bytes go."""
     audit_anchor: Path | None = None
     """A file, out of reach of whoever can write the database, that the log's signed head is added to while the service runs."""
+    audit_mail_to: str | None = Field(None, pattern=_ADDRESS)
+    """Who the log's signed head is mailed to while the service runs."""
+    audit_mail_from: str | None = Field(None, pattern=_ADDRESS)
+    audit_mail_every_s: float = Field(3600, ge=60)
+    """How often it is, while there is anything new."""
+    audit_smtp_host: str = "localhost"
+    audit_smtp_port: int = Field(465, ge=1, le=65535)
+    audit_smtp_security: MailSecurity = MailSecurity.TLS
+    audit_smtp_user: str | None = None
+    audit_smtp_password: SecretStr | None = None
+    metrics_token: SecretStr | None = Field(None, min_length=16)
+    """What Prometheus shows at /metrics; without one, only this machine may fetch it."""
+    otlp_endpoint: str | None = Field(None, pattern=r"^https?://[^\s?#]+[^\s?#/]$")
+    """The operator's own OpenTelemetry collector (OTLP over HTTP), such as http://127.0.0.1:4318; nothing is sent without one."""
     starting_volume: float = Field(0.15, ge=0, le=1)
     """Where the player's volume stands before anyone has touched it; 1 is full."""
 
@@ -71,6 +107,40 @@ class ReviewSettings(BaseSettings):
         if self.session_s < self.session_idle_s:
             msg = f"session_s ({self.session_s:g}) must not be shorter than session_idle_s ({self.session_idle_s:g})"
             raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _mail_is_safe(self) -> Self:
+        if self.audit_smtp_security is MailSecurity.NONE and self.audit_smtp_host not in {"localhost", "127.0.0.1", "::1"}:
+            msg = f"audit_smtp_security may be none for this machine alone; give tls or starttls for {self.audit_smtp_host!r}"
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _origin_is_one(self) -> Self:
+        if self.origin is not None:
+            parts = urlsplit(self.origin)
+            is_safe = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname == "localhost")
+            if not is_safe or not parts.hostname or self.origin != f"{parts.scheme}://{parts.netloc}" or "@" in parts.netloc:
+                msg = f"origin must be https://HOST, or http://localhost with a port, and nothing after it; got {self.origin!r}"
+                raise ValueError(msg)
+        elif self.passkeys or self.oidc_issuer is not None:
+            msg = "passkeys and single sign-on need EARMARK_REVIEW_ORIGIN, the address that browsers find the service at"
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _provider_is_whole(self) -> Self:
+        given = (self.oidc_issuer, self.oidc_client_id, self.oidc_client_secret)
+        if any(given) and not all(given):
+            msg = "single sign-on needs EARMARK_REVIEW_OIDC_ISSUER, _OIDC_CLIENT_ID and _OIDC_CLIENT_SECRET, all three"
+            raise ValueError(msg)
+        if self.oidc_issuer is not None:
+            parts = urlsplit(self.oidc_issuer)
+            is_safe = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in {"localhost", "127.0.0.1"})
+            if not is_safe or not parts.hostname or parts.query or parts.fragment:
+                msg = f"oidc_issuer must be an https address without a query; got {self.oidc_issuer!r}"
+                raise ValueError(msg)
         return self
 
     @property

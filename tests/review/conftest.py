@@ -330,6 +330,7 @@ EVERY_ENGINE = (
     "test_review_machine",
     "test_sealed",
     "test_sign_in",
+    "test_single_sign_on",
     "test_wellness",
 )
 """The behavioural suite: these modules run once against each engine."""

@@ -152,22 +152,10 @@ def _week(at: datetime) -> str:
     return f"{year}-W{week:02}"
 
 
-def exposition(seen: Overview, now: datetime) -> str:
-    """The figures for Prometheus, in its text format, without the name of any household, device or person."""
-    lines = ["# TYPE earmark_review_waiting gauge"]
-    lines += [f'earmark_review_waiting{{queue="{depth.queue}"}} {depth.count}' for depth in seen.depths]
-    lines.append("# TYPE earmark_review_oldest_seconds gauge")
-    for depth in seen.depths:
-        age_s = (now - depth.oldest).total_seconds() if depth.oldest else 0
-        lines.append(f'earmark_review_oldest_seconds{{queue="{depth.queue}"}} {age_s:.0f}')
-    canaries = [health.canary for health in seen.devices]
-    gauges = {
-        "expired_share": seen.expired.value,
-        "golden_hits_share": seen.golden.value,
-        "devices": len(canaries),
-        "canaries_missed": canaries.count("missed"),
-    }
-    for name, value in gauges.items():
+def shares(seen: Overview) -> str:
+    """What the page shows beyond counts, for Prometheus: shares and agreement, without the name of any household, device or person."""
+    lines = []
+    for name, value in {"expired_share": seen.expired.value, "golden_hits_share": seen.golden.value}.items():
         lines += [f"# TYPE earmark_review_{name} gauge", f"earmark_review_{name} {value:g}"]
     if seen.misses.rate is not None and seen.misses.rate_interval is not None:
         lines.append("# TYPE earmark_review_miss_rate gauge")

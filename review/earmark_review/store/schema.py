@@ -82,6 +82,38 @@ sessions = Table(
     Column("ended_at", UtcDateTime),
 )
 
+passkeys = Table(
+    "passkeys",
+    metadata,
+    Column("passkey_id", Integer, primary_key=True),
+    Column("user_id", ForeignKey("users.user_id"), nullable=False, index=True),
+    Column("name", String(64), nullable=False),
+    Column("credential_id", LargeBinary(1023), nullable=False, unique=True),
+    Column("public_key", LargeBinary, nullable=False),
+    Column("sign_count", BigInteger, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("last_used_at", UtcDateTime),
+)
+
+# Who an account is at a provider of identities: by issuer and subject, never by an address or a name.
+identities = Table(
+    "identities",
+    metadata,
+    Column("issuer", String(255), primary_key=True),
+    Column("subject", String(255), primary_key=True),
+    Column("user_id", ForeignKey("users.user_id"), nullable=False, index=True),
+    Column("linked_at", UtcDateTime, nullable=False),
+)
+
+sign_in_flows = Table(
+    "sign_in_flows",
+    metadata,
+    Column("token_sha256", String(64), primary_key=True),
+    Column("kind", String(32), nullable=False),
+    Column("secret", Text, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False, index=True),
+)
+
 sign_in_failures = Table(
     "sign_in_failures",
     metadata,

@@ -18,7 +18,7 @@ from earmark_review.store import leases
 from earmark_review.store.database import Database
 from earmark_review.store.schema import sessions, sign_in_failures, users
 from earmark_review.store.turns import Turn, take_turn
-from earmark_review.store.users import find_user, password_fits, store_hash
+from earmark_review.store.users import Account, find_user, password_fits, store_hash
 from earmark_review.tokens import new_token, token_sha256
 
 WIDER_LIMIT = 6
@@ -54,9 +54,22 @@ class SignIn:
             TooManyAttemptsError: the name or the address failed too often of late.
             SignInError: name and password do not belong together.
         """
+        account = self.confirm(request, now)
+        with self._database.writing() as conn:
+            if self._hasher.check_needs_rehash(account.password_hash):
+                store_hash(conn, account.user_id, self._hasher.hash(request.password))
+            return start_session(conn, account.user_id, account.name, now)
+
+    def confirm(self, request: SignInRequest, now: datetime) -> Account:
+        """The account whose name and password these are.
+
+        Raises:
+            TooManyAttemptsError: the name or the address failed too often of late.
+            SignInError: name and password do not belong together.
+        """
         key, address = name_key(request.name), request.address[:_MAX_ADDRESS_CHARS]
         # The failure is booked before the slow check and struck out after success: guesses in parallel all count.
-        failure_id = self._book_failure(key, address, now)
+        failure_id = self.book_failure(key, address, now)
         with self._database.reading() as conn:
             account = find_user(conn, key)
         nobody = self._nobody  # made on the first sign-in, whoever it is
@@ -67,13 +80,20 @@ class SignIn:
                 audit.append(conn, now, audit.SERVICE, audit.Action.SIGN_IN_REFUSED, subject, {"address": address})
             msg = "the name and the password do not belong together"
             raise SignInError(msg)
+        self.strike_out(failure_id)
+        return account
+
+    def strike_out(self, failure_id: int) -> None:
+        """It was no failure after all."""
         with self._database.writing() as conn:
             conn.execute(delete(sign_in_failures).where(sign_in_failures.c.failure_id == failure_id))
-            if self._hasher.check_needs_rehash(account.password_hash):
-                store_hash(conn, account.user_id, self._hasher.hash(request.password))
-            return _start_session(conn, account.user_id, account.name, now)
 
-    def _book_failure(self, key: str, address: str, now: datetime) -> int:
+    def book_failure(self, key: str, address: str, now: datetime) -> int:
+        """Count an attempt as failed until it is struck out; return its number.
+
+        Raises:
+            TooManyAttemptsError: the name or the address failed too often of late.
+        """
         since = now - timedelta(seconds=self._settings.sign_in_window_s)
         limit = self._settings.sign_in_failures
         by_name, by_address = sign_in_failures.c.name_key == key, sign_in_failures.c.address == address
@@ -92,10 +112,11 @@ class SignIn:
         raise TooManyAttemptsError(msg, wait_s)
 
 
-def _start_session(conn: Connection, user_id: int, name: str, now: datetime) -> str:
+def start_session(conn: Connection, user_id: int, name: str, now: datetime, by: str = "password") -> str:
+    """Begin a session and return its token; the log has it, with how the account showed who it is."""
     token = new_token()
     conn.execute(insert(sessions).values(user_id=user_id, token_sha256=token_sha256(token), created_at=now, last_seen_at=now))
-    audit.append(conn, now, f"user:{name}", audit.Action.SESSION_STARTED, f"user:{name}")
+    audit.append(conn, now, f"user:{name}", audit.Action.SESSION_STARTED, f"user:{name}", {"by": by})
     return token
 
 

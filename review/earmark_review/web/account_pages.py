@@ -8,6 +8,8 @@ from fastapi import APIRouter, Request, Response
 from starlette.responses import RedirectResponse
 
 from earmark_review.errors import FormError
+from earmark_review.store.identities import identities_of
+from earmark_review.store.passkeys import passkeys_of
 from earmark_review.store.revocation import end_own, sessions_of
 from earmark_review.web.bodies import Form
 from earmark_review.web.guards import ServiceOf, SessionForm, Who
@@ -20,10 +22,12 @@ _MOST_DIGITS = 15
 
 @router.get("")
 def account_page(request: Request, service: ServiceOf, who: Who) -> Response:
-    """The account's live sessions."""
+    """The account's live sessions and its passkeys."""
     with service.database.reading() as conn:
         found = sessions_of(conn, who.user_id, service.settings, service.now())
-    return render(request, "account.html", sessions=found)
+        known = passkeys_of(conn, who.user_id)
+        linked = identities_of(conn, who.user_id)
+    return render(request, "account.html", sessions=found, passkeys=known, linked=linked, settings=service.settings)
 
 
 @router.post("/sessions")

@@ -19,16 +19,20 @@ from earmark_review.access import RULES
 from earmark_review.errors import ReviewError
 from earmark_review.service import Service, open_service
 from earmark_review.settings import ReviewSettings
+from earmark_review.telemetry import Tracing, start_telemetry
 from earmark_review.web import (
     account_pages,
     bundle_api,
     case_pages,
     device_api,
     enrolment_api,
+    metrics_page,
     original_pages,
     overview_page,
     own_page,
+    passkey_pages,
     problems,
+    provider_pages,
     queue_pages,
     sign_in_pages,
 )
@@ -48,6 +52,9 @@ _MODULES = (
     overview_page,
     own_page,
     account_pages,
+    passkey_pages,
+    provider_pages,
+    metrics_page,
 )
 
 
@@ -58,15 +65,20 @@ def create_app(settings_or_service: ReviewSettings | Service) -> FastAPI:
 
     Raises:
         DatabaseError: the data folder or its database cannot be used.
+        SettingsError: a collector is named and the extra for it is missing.
     """
     is_ours = isinstance(settings_or_service, ReviewSettings)
     service = open_service(settings_or_service) if isinstance(settings_or_service, ReviewSettings) else settings_or_service
+
+    telemetry = start_telemetry(service)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         upkeep = asyncio.create_task(_keep_house(service))
         yield
         upkeep.cancel()
+        if telemetry is not None:
+            await run_in_threadpool(telemetry.close)
         if is_ours:
             service.close()
 
@@ -89,6 +101,8 @@ def create_app(settings_or_service: ReviewSettings | Service) -> FastAPI:
     app.mount("/static", StaticFiles(packages=[("earmark_review", "static")]), name="static")
     app.add_middleware(SecurityHeaders)
     app.add_middleware(AccessLog)
+    if telemetry is not None:
+        app.add_middleware(Tracing, tracer=telemetry.tracer)
     return app
 
 

@@ -56,6 +56,9 @@ STATUSES: Mapping[type[errors.ReviewError], HTTPStatus] = MappingProxyType(
         errors.NotSignedInError: HTTPStatus.UNAUTHORIZED,
         errors.NotAllowedError: HTTPStatus.FORBIDDEN,
         errors.SignInError: HTTPStatus.UNAUTHORIZED,
+        errors.ProviderError: HTTPStatus.BAD_GATEWAY,
+        errors.MonitorError: HTTPStatus.UNAUTHORIZED,
+        errors.NotOfferedError: HTTPStatus.NOT_FOUND,
         errors.TooManyAttemptsError: HTTPStatus.TOO_MANY_REQUESTS,
         errors.AuditUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
     }
@@ -75,6 +78,9 @@ TITLES: Mapping[type[errors.ReviewError], str] = MappingProxyType(
         errors.NotAllowedError: "Not for this account",
         errors.AuditUnavailableError: "The log is not available",
         errors.BlobMissingError: "The clip is missing",
+        errors.SignInError: "Sign-in did not work",
+        errors.ProviderError: "Single sign-on is away",
+        errors.NotOfferedError: "Not offered here",
         errors.TooManyAttemptsError: "Sign-in is paused",
     }
 )
