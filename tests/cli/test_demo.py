@@ -25,7 +25,7 @@ from earmark_data.scene import Scene, TrueEvent
 from earmark_model.contract import LABELS, Threshold
 
 RATE = 16_000
-HEAVY = ("torch", "torchaudio", "scipy", "matplotlib", "librosa", "sklearn", "onnx")
+HEAVY = ("torch", "torchaudio", "matplotlib", "librosa", "sklearn", "onnx")
 LIGHT = """
 import signal, sys
 sys.modules.update(dict.fromkeys({heavy!r}))
