@@ -9,7 +9,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import cast
 
@@ -59,8 +59,11 @@ def _measured(prepared: Prepared, processes: Processes, size: str) -> list[str]:
     _learned(prepared, processes, ready[:2])  # the first steps choose kernels and fill caches
     preparing, learning = [], []
     for _ in range(ROUNDS):
-        preparing.append(_processor_ms(lambda: sum(len(batch.audio) for batch in _batches(prepared, 0)), prepared))
-        learning.append(_processor_ms(lambda: _learned(prepared, processes, ready), prepared))
+        alone, beside = Timed(_batches(prepared, 0)), Timed(ready)
+        count = sum(len(batch.audio) for batch in alone)
+        preparing.append(1_000 * alone.spent_s / count)
+        _learned(prepared, processes, beside)  # what is done after the last batch, such as validating, is not counted
+        learning.append(1_000 * beside.spent_s / count)
     one, other = statistics.median(preparing), statistics.median(learning)
     lines = []
     for workers in WORKERS:
@@ -70,11 +73,17 @@ def _measured(prepared: Prepared, processes: Processes, size: str) -> list[str]:
     return lines
 
 
-def _processor_ms(work: Callable[[], object], prepared: Prepared) -> float:
-    """Milliseconds of processor that `work` over an epoch takes for each example, all threads together."""
-    began = time.process_time()
-    work()
-    return 1_000 * (time.process_time() - began) / prepared.config.examples_per_epoch
+class Timed:
+    """Hands on batches, and counts the seconds of processor, over all threads, until whoever takes them is done with the last."""
+
+    def __init__(self, batches: Iterable[Batch]) -> None:
+        self._batches, self.spent_s = batches, 0.0
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Once."""
+        began = time.process_time()
+        yield from self._batches
+        self.spent_s = time.process_time() - began
 
 
 def _batches(prepared: Prepared, workers: int) -> Iterable[Batch]:
@@ -107,7 +116,7 @@ def _report(lines: list[str], processes: Processes, examples: int) -> str:
     return f"""# Loading beside training
 
 `python -m bench.loading --corpus CORPUS`: {examples} examples a figure, the median of {ROUNDS} rounds; {os.cpu_count()} cores, the network
-on {device}.
+on {device}; load average {os.getloadavg()[0]:.0f} when it ended.
 
 An example is drawn, cropped, mixed, reverberated and levelled from decoded clips in a memory-mapped file. Milliseconds are of processor,
 over all threads: so many times longer does the network take for an example than its preparation, on one core. The last two columns are by

@@ -18,7 +18,7 @@ from earmark_cli.outcome import COLLAR_S, Flag, Outcome, Row
 from earmark_data.scene import Scene
 from earmark_data.suppliers import Supplier
 from earmark_edge.oneline import one_line
-from earmark_edge.report import unverified_warning
+from earmark_edge.unverified import unverified_warning
 from earmark_model.contract import BundleSpec
 
 _WIDTH = 100

@@ -30,11 +30,12 @@ from earmark_edge.listen.cli import listen
 from earmark_edge.oneline import one_line
 from earmark_edge.outbox import Origin, file_origin, pack
 from earmark_edge.policy import PolicyError
-from earmark_edge.report import JsonLinesReport, Report, TableReport, clock, unverified_warning
+from earmark_edge.report import JsonLinesReport, Report, TableReport, clock
 from earmark_edge.scan import LabelSeconds, Totals, hear
 from earmark_edge.scorer import Scorer, ScoringError
 from earmark_edge.settings import EdgeSettings, SettingsError, bundle_to_run
 from earmark_edge.spool import SpoolError
+from earmark_edge.unverified import unverified_warning
 from earmark_edge.uplink import AddressError, UplinkError
 from earmark_model.contract import BundleError
 

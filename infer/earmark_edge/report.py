@@ -17,6 +17,7 @@ from rich.text import Text
 from earmark_edge.detector import Detection
 from earmark_edge.oneline import one_line
 from earmark_edge.scan import Totals
+from earmark_edge.unverified import unverified_warning
 from earmark_model.contract import BundleSpec
 
 _PIPE_COLUMNS = 160
@@ -128,20 +129,6 @@ class JsonLinesReport:
         """`unverified` names the sensitive labels whose thresholds carry no guarantee."""
         fields = {**asdict(totals), "real_time_factor": totals.real_time_factor, "complete": is_complete, "unverified": spec.unverified}
         _print_json(type="summary", **fields)
-
-
-def unverified_warning(spec: BundleSpec) -> str:
-    """A sentence for every screen while a sensitive threshold carries no guarantee; empty once all do."""
-    if not spec.unverified:
-        return ""
-    warning = f"warning: unverified thresholds for {', '.join(spec.unverified)}: no guarantee bounds what this scan missed"
-    if spec.triage is None or spec.triage.guarantee is None:
-        return warning
-    promise = spec.triage.guarantee
-    return (
-        f"{warning} of each alone; of all sensitive sounds like those tested, whichever label they reach, "
-        f"at most {promise.alpha:.0%} are missed, with {1 - promise.delta:.0%} confidence"
-    )
 
 
 def clock(seconds: float) -> str:

@@ -108,6 +108,7 @@ def _load(path: Path, spec: BundleSpec, threads: int) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
+    options.enable_mem_pattern = False  # no faster, and a pattern for each length that was heard takes a megabyte
     options.log_severity_level = _QUIET
     try:
         session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])

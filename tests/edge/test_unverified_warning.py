@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from earmark_edge.report import unverified_warning
 from earmark_edge.settings import default_bundle
+from earmark_edge.unverified import unverified_warning
 from earmark_model.contract import Guarantee, Threshold, read_bundle
 
 SPEC = replace(read_bundle(default_bundle()), triage=None)

@@ -18,7 +18,6 @@ from earmark_review.settings import ReviewSettings, read_settings
 from earmark_review.web.serving import listen, running
 
 CHROMIUM = shutil.which("chromium")
-FORM = {"content-type": "application/x-www-form-urlencoded", "accept": "application/json"}
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="needs the program `chromium`, which is not installed")
 
 
@@ -56,13 +55,13 @@ def page(browser, server):  # noqa: F811 - the imported fixture
     context.close()
 
 
-def new_authenticator(page, *, knows_its_owner=True):
+def new_authenticator(page):
     options = {
         "protocol": "ctap2",
         "transport": "internal",
         "hasResidentKey": True,
         "hasUserVerification": True,
-        "isUserVerified": knows_its_owner,
+        "isUserVerified": True,
         "automaticPresenceSimulation": True,
     }
     return page.devtools.send("WebAuthn.addVirtualAuthenticator", {"options": options})["authenticatorId"]

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from tests.edge.listen.fakes import ScriptedSource
 
-from earmark_edge.listen.cli import _running
 from earmark_edge.listen.ffmpeg import FfmpegSource
 from earmark_edge.listen.health import HealthConfig, Problem
 from earmark_edge.listen.inputs import Input
 from earmark_edge.listen.mute import Mute
+from earmark_edge.listen.run import _running
 from earmark_edge.listen.settings import ListenSettings
 from earmark_edge.listen.source import SourceError
 from earmark_edge.listen.supervisor import Block, Notice, State, Supervisor, WatchConfig
