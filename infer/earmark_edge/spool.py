@@ -385,21 +385,35 @@ def _salvage(damaged: Path, fresh: Spool) -> tuple[int, int]:
                 if not _is_event(row[2], row[1]):
                     continue
                 with fresh._change("salvage") as conn:  # noqa: SLF001 - the same module
-                    conn.execute(f"INSERT OR IGNORE INTO events VALUES ({', '.join('?' * len(row))})", row)  # noqa: S608 - our own words
-                    events += 1
-                    objects += _salvage_objects(old, conn, row[1], row[2])
+                    if _salvage_event(conn, row):
+                        events += 1
+                        objects += _salvage_objects(old, conn, row[1], row[2])
     return events, objects
+
+
+def _salvage_event(conn: sqlite3.Connection, row: tuple[Any, ...]) -> bool:
+    """Whether the event is new and went in: as it was, or, where what was noted beside it is damaged, as one that waits and goes first."""
+    _, event_id, payload, signature, *_ = row
+    if conn.execute("SELECT 1 FROM events WHERE event_id = ?", (event_id,)).fetchone() or not isinstance(signature, bytes):
+        return False
+    if conn.execute(f"INSERT OR IGNORE INTO events VALUES ({', '.join('?' * len(row))})", row).rowcount:  # noqa: S608 - our own words
+        return True
+    words = (event_id, payload, signature, True, datetime.now(UTC).isoformat())
+    conn.execute("INSERT INTO events (event_id, payload, signature, is_urgent, spooled_at) VALUES (?, ?, ?, ?, ?)", words)
+    return True
 
 
 def _salvage_objects(old: sqlite3.Connection, conn: sqlite3.Connection, event_id: str, payload: bytes) -> int:
     count = 0
     for clip in Event.from_bytes(payload).clips:
         found = _readable(old, "SELECT * FROM objects WHERE event_id = ? AND tier = ?", event_id, clip.tier)
-        row = next((row for row in found if row[5] != "waiting" or _is_object(row, clip.sha256)), None)
-        # An object that cannot be read is one that was dropped.
-        conn.execute(
-            "INSERT OR IGNORE INTO objects VALUES (?, ?, ?, ?, ?, ?)", row or (event_id, clip.tier, clip.length, None, None, "dropped")
+        row = next(
+            (row for row in found if row[:2] == (event_id, clip.tier) and (row[5] != "waiting" or _is_object(row, clip.sha256))), None
         )
+        # An object that cannot be read is one that was dropped, and so is one whose state is damaged, which the table does not take.
+        for words in (row, (event_id, clip.tier, clip.length, None, None, "dropped")):
+            if words is not None:
+                conn.execute("INSERT OR IGNORE INTO objects VALUES (?, ?, ?, ?, ?, ?)", words)
         count += row is not None and row[5] == "waiting"
     return count
 

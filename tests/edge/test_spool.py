@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.edge.parcels import sealed
 
@@ -327,8 +327,24 @@ def test_a_file_that_is_no_database_is_moved_aside_and_a_fresh_one_goes_on(tmp_p
     spool.close()
 
 
+def test_an_event_and_a_clip_of_which_only_the_state_is_damaged_are_not_lost(tmp_path, clock):
+    path = filled(tmp_path / "outbox.db", clock, count=3)
+    with sqlite3.connect(path) as raw:
+        raw.execute("PRAGMA ignore_check_constraints = ON")
+        raw.execute("UPDATE events SET state = 'nonsense' WHERE event_id = 'event-1'")
+        raw.execute("UPDATE objects SET state = 'nonsense' WHERE event_id = 'event-2' AND tier = 3")
+    raw.close()
+    spool, (line,) = reopened(path, clock)
+    assert "3 events" in line
+    waiting = spool._conn.execute("SELECT event_id FROM events WHERE state = 'waiting' ORDER BY place").fetchall()
+    assert waiting == [("event-0",), ("event-1",), ("event-2",)]
+    assert [key for key, state in states(spool).items() if state == "dropped"] == [("event-2", 3)]
+    spool.close()
+
+
 @settings(max_examples=30, deadline=None)
 @given(where=st.floats(0, 1), length=st.integers(1, 5_000), value=st.sampled_from([0x00, 0xFF, 0x41]))
+@example(where=0.8245507869832509, length=69, value=0)  # only what was noted beside an event
 def test_damage_anywhere_never_stops_the_outbox_and_what_can_be_read_goes_on(tmp_path_factory, where, length, value):
     clock = Clock()
     path = tmp_path_factory.mktemp("spool") / "outbox.db"
