@@ -57,7 +57,7 @@ class Process:
     def said(self):
         return [json.loads(line) for line in list(self.lines)]
 
-    def wait_for(self, holds, seconds=20):
+    def wait_for(self, holds, seconds=60):
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             if found := [each for each in self.said if holds(each)]:
@@ -66,7 +66,7 @@ class Process:
             time.sleep(0.03)
         raise AssertionError((self.lines, self.errors))
 
-    def end(self, number=signal.SIGTERM, seconds=20):
+    def end(self, number=signal.SIGTERM, seconds=60):
         if self.process.poll() is None:
             self.process.send_signal(number)
         self.process.wait(seconds)
@@ -148,7 +148,7 @@ def test_what_is_flagged_reaches_the_service_sealed_and_a_canary_does_not(bundle
     running = Process("-", "--rate", "16000", "--send", home=tmp_path, stdin=subprocess.PIPE, EARMARK_BUNDLE=str(bundle))
     running.process.stdin.write((sound * 32_767).astype("<i2").tobytes())
     running.process.stdin.flush()
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while not any(max(held, default=0) > 1 for held in service.clips.values()) and time.monotonic() < until:
         time.sleep(0.05)
     running.wait_for(lambda line: line.get("canary") or line["type"] == "canary_missed")
@@ -159,7 +159,7 @@ def test_what_is_flagged_reaches_the_service_sealed_and_a_canary_does_not(bundle
     again.process.stdin.write(bytes(64_000))
     again.process.stdin.flush()
     again.wait_for(is_listening)
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while len({beat.boot_id for beat in service.heartbeats}) < 2 and time.monotonic() < until:
         time.sleep(0.05)
     again.process.stdin.close()
@@ -229,7 +229,7 @@ def _forms(piece):
 )
 def test_what_cannot_work_is_refused_at_once_with_what_to_do(bundle, tmp_path, arguments, environment, said):
     running = Process(*arguments, "--bundle", str(bundle), home=tmp_path, **environment)
-    running.process.wait(20)
+    running.process.wait(60)
     assert running.end() == 2
     assert said in "".join(running.errors)
 
