@@ -45,10 +45,24 @@ def prepare(database: Database, count: int, people: int) -> None:
     """Accounts with sessions, a device, and so many cases that are ready."""
     now = datetime.now(UTC)
     event = Event(
-        event_id="event", boot_id="boot", seq=0, onset_s=1.0, offset_s=2.0, wall_time=now.isoformat(), wall_uncertainty_s=1.0, label="scream",
-        peak_score=0.9, threshold=0.5, reason=Reason.ABOVE_THRESHOLD, scores=dict.fromkeys(LABELS, 0.1), model_sha256="a" * 64,
-        config_sha256="b" * 64, calibration_sha256=None, consent_id="consent", clips=(),
-    )  # fmt: skip
+        event_id="event",
+        boot_id="boot",
+        seq=0,
+        onset_s=1.0,
+        offset_s=2.0,
+        wall_time=now.isoformat(),
+        wall_uncertainty_s=1.0,
+        label="scream",
+        peak_score=0.9,
+        threshold=0.5,
+        reason=Reason.ABOVE_THRESHOLD,
+        scores=dict.fromkeys(LABELS, 0.1),
+        model_sha256="a" * 64,
+        config_sha256="b" * 64,
+        calibration_sha256=None,
+        consent_id="consent",
+        clips=(),
+    )
     common = {"device_id": 1, "sha256": "0" * 64, "payload": event.to_bytes(), "received_at": now, "boot_id": "boot", "label": "scream"}
     common |= {"peak_score": 0.9, "reason": "above_threshold", "length_s": 1.0}
     numbers = range(1, people + 1)
