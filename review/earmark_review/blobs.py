@@ -120,6 +120,18 @@ class BlobFolder:
             raise BlobMissingError(msg)
         return path
 
+    def read(self, key: str) -> bytes:
+        """The bytes of an object.
+
+        Raises:
+            BlobMissingError: it is not there, or the disk does not give it.
+        """
+        try:
+            return self.find(key).read_bytes()
+        except OSError as error:
+            msg = f"the clip's bytes cannot be read ({error.strerror}); tell whoever runs the service"
+            raise BlobMissingError(msg) from error
+
     def remove(self, key: str) -> None:
         """Remove an object; one that is gone already is no error."""
         path = self.path_for(key)

@@ -65,7 +65,7 @@ class Decryptor:
         if declared.blob_key is None:
             msg = "the clip has not arrived"
             raise BlobMissingError(msg)
-        ciphertext = self.blobs.find(declared.blob_key).read_bytes()
+        ciphertext = self.blobs.read(declared.blob_key)
         clip = next(clip for clip in file.event.clips if clip.tier == declared.tier)
         if clip.wrapped_sha256 is None:  # taken by a version before sealing
             return ciphertext

@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
 import pytest
+from bench.claims import faults, prepare, work, work_all
 
 from earmark_review import audit
 from earmark_review.accounts import Role, SignedIn
@@ -122,3 +123,15 @@ def test_the_logs_chain_holds_under_many_writers(house, sender, claimants, make_
     all_at_once(claimants, lambda person: sender.post(make_sending(f"event-{person.user_id}").payload))
     assert audit.first_break(house.log()) is None
     assert house.actions().count("event.received") == CLAIMANTS
+
+
+def test_fifty_claimants_never_hold_the_same_case_and_no_late_answer_counts(open_house):
+    database = open_house().service.database
+    prepare(database, count=120, people=51)
+    done = work_all(database, range(1, 51))
+    done += work(database, 51)  # what ran out as everyone left
+    assert faults(database) == []
+    assert done["decided"] == 120
+    assert done["late and refused"] > 0
+    assert done["late and taken"] == 0
+    assert done["skipped"] > 0

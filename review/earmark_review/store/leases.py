@@ -58,7 +58,9 @@ def claim(conn: Connection, case_id: str, holder: SignedIn, terms: LeaseTerms, l
         msg = "you have judged this case already; choose another from the queue"
         raise CaseNotReadyError(msg)
     conn.execute(select(users.c.user_id).where(users.c.user_id == holder.user_id).with_for_update(key_share=True))  # counted one at a time
-    held = conn.scalars(select(leases.c.case_id).where(leases.c.user_id == holder.user_id, leases.c.ended_at.is_(None))).all()
+    # Another worker may be ending one of these that ran out at this very moment; it no longer counts.
+    live = (leases.c.user_id == holder.user_id, leases.c.ended_at.is_(None), leases.c.expires_at > now)
+    held = conn.scalars(select(leases.c.case_id).where(*live)).all()
     if len(held) >= limit:
         msg = f"you hold {len(held)} of at most {limit} cases; decide or skip case {held[0][:8]} first"
         raise LeaseLimitError(msg, held[0])

@@ -1,0 +1,117 @@
+"""What breaks around the service: a server that restarts, a disk that is full, a worker that dies, a blob that cannot be read, a clock."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from sqlalchemy import event, text
+from sqlalchemy.exc import OperationalError
+from tests.review.conftest import sending
+
+from earmark_review import audit
+from earmark_review.accounts import Role, SignedIn
+from earmark_review.cases import LeaseTerms
+from earmark_review.errors import AuditUnavailableError
+from earmark_review.store import leases
+from earmark_review.store.database import Database
+
+ON_POSTGRES = pytest.mark.parametrize("engine", ["postgresql"], indirect=True)
+TERMS = LeaseTerms(300, 3600)
+
+
+@ON_POSTGRES
+def test_a_database_server_that_crashes_and_comes_back_keeps_what_was_acknowledged(house, sender, postgres):
+    first = sender.post(sending().payload)
+    assert first.status_code == 201
+    postgres.stop("immediate")
+    try:
+        refused = sender.post(sending("event-2").payload)
+    finally:
+        postgres.start()
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
+    again = sender.post(sending().payload)
+    assert (again.status_code, again.content) == (200, first.content)
+    assert sender.post(sending("event-2").payload).status_code == 201
+    assert audit.first_break(house.log()) is None
+
+
+def test_a_full_disk_takes_nothing_and_loses_nothing(house, sender):
+    engine = house.service.database._engine
+    with house.service.database.reading() as conn:
+        pages = conn.exec_driver_sql("PRAGMA page_count").scalar()
+
+    def narrow(raw, _record):
+        raw.execute(f"PRAGMA max_page_count = {pages + 3}")
+
+    engine.dispose()
+    event.listen(engine, "connect", narrow)
+    answers = [sender.post(sending(f"event-{number}").payload) for number in range(40)]
+    taken = [number for number, answer in enumerate(answers) if answer.status_code == 201]
+    assert {answer.status_code for answer in answers} == {201, 503}
+    event.remove(engine, "connect", narrow)
+    engine.dispose()
+    for number, answer in enumerate(answers):
+        again = sender.post(sending(f"event-{number}").payload)
+        assert again.status_code == (200 if number in taken else 201)
+        assert number not in taken or again.content == answer.content
+    assert house.actions().count("event.received") == 40
+    assert audit.first_break(house.log()) is None
+
+
+@ON_POSTGRES
+def test_a_worker_that_dies_in_the_middle_holds_nothing_and_keeps_nobody_waiting(house, sender, ada, bea):
+    for number in range(2):
+        sender.send(sending(f"event-{number}"))
+    people = [SignedIn(number, number, name, Role.REVIEWER) for number, name in ((1, "ada"), (2, "bea"))]
+    dying, living = Database(house.knobs["database"]), house.service.database
+
+    def claim_and_die():
+        with dying.writing() as conn:
+            pid = conn.execute(text("SELECT pg_backend_pid()")).scalar_one()
+            first = leases.next_case(conn, people[0], house.clock())
+            leases.claim(conn, first, people[0], TERMS, 1, house.clock())
+            with living.writing() as other:  # the row that the first one holds is passed over, without waiting for it
+                passed_over.extend([first, leases.next_case(other, people[1], house.clock())])
+                other.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
+
+    passed_over = []
+    with pytest.raises((OperationalError, AuditUnavailableError)):  # whichever statement was the first to hear of it
+        claim_and_die()
+    first, second = passed_over
+    assert second not in {None, first}
+    dying._engine.dispose()
+    with living.writing() as conn:
+        assert leases.next_case(conn, people[1], house.clock()) == first
+        assert leases.claim(conn, first, people[1], TERMS, 1, house.clock()).case_id == first
+    assert house.actions().count("case.claimed") == 1
+
+
+def test_a_blob_that_cannot_be_read_is_told_and_the_rest_is_shown(ada, one_case, monkeypatch):
+    ada.claim(one_case)
+
+    def broken(_self):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(Path, "read_bytes", broken)
+    answer = ada.client.get(f"/cases/{one_case}/clip")
+    page = ada.client.get(f"/cases/{one_case}")
+    monkeypatch.undo()
+    assert answer.status_code == 503
+    assert (page.status_code, "cannot be read" in page.text) == (200, True)
+    assert ada.client.get(f"/cases/{one_case}/clip").status_code == 200
+
+
+@pytest.mark.parametrize("engine", ["sqlite", "postgresql"], indirect=True)
+@pytest.mark.parametrize("jump_s", [-86_400, -1, 3 * 3600, 366 * 86_400])
+def test_a_clock_that_jumps_breaks_no_chain_and_gives_nobody_a_second_holder(house, sender, ada, bea, one_case, clock, jump_s):
+    ada.claim(one_case)
+    token = ada.lease_of(one_case)
+    clock.advance(jump_s)
+    late = house.browser("ada")
+    late.client.cookies.set("earmark_session", ada.client.cookies["earmark_session"], domain="review.test", path="/")
+    answer = late.act(one_case, "verdict", token, verdict="play")
+    assert answer.status_code == 303 if jump_s < 0 else answer.status_code in {401, 403, 409}
+    assert sender.post(sending("event-2").payload).status_code == 201
+    assert house.actions().count("case.decided") == (jump_s < 0)
+    assert audit.first_break(house.log()) is None
