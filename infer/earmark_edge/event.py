@@ -31,6 +31,9 @@ SCORE_TRACK_MEDIA_TYPE = "application/json"
 MAX_EVENT_BYTES = 4096
 SCORE_TRACK_TIER = 0
 AUDIO_TIER = 3
+RATE_CAP = "rate_cap"
+WITHHELD = ("", RATE_CAP)
+"""Why an event comes without audio though consent and policy would let it: it does not, or the cap of audio for the hour was reached."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,7 @@ class Event:
     are sealed to, and `policy_version` the policy in force, 0 for none.
     `incident`: events of one `boot_id` that share it are parts of one happening, or lie near each other.
     `slice_probability`: with which this sound below the threshold was drawn to count what is missed; None for whatever was flagged. It is
-    left out of the bytes where it is None.
+    left out of the bytes where it is None. `audio_withheld`: a word of `WITHHELD`, left out where it is empty.
     """
 
     event_id: str
@@ -94,6 +97,7 @@ class Event:
     policy_version: int = 0
     incident: int = 0
     slice_probability: float | None = None
+    audio_withheld: str = ""
     schema: int = EVENT_SCHEMA
 
     def __post_init__(self) -> None:
@@ -128,6 +132,7 @@ class Event:
         require(0 <= self.policy_version <= MAX_JSON_INTEGER, "policy_version", "0 or more, below 2^53", self.policy_version)
         tiers = [clip.tier for clip in self.clips]
         require(len(set(tiers)) == len(tiers), "clips", "at most one object per tier", tiers)
+        require(self.audio_withheld in WITHHELD, "audio_withheld", f"one of {WITHHELD}", self.audio_withheld)
         if self.slice_probability is not None:
             check_slice_probability(self.slice_probability)
             is_slice = self.reason is Reason.BELOW_THRESHOLD and AUDIO_TIER not in tiers
@@ -138,6 +143,8 @@ class Event:
         words = asdict(self)
         if self.slice_probability is None:
             del words["slice_probability"]
+        if not self.audio_withheld:
+            del words["audio_withheld"]
         return words
 
     def to_bytes(self) -> bytes:

@@ -69,6 +69,7 @@ class LedgerEntry:
             "label": self.event.label,
             "seconds": round(self.event.offset_s - self.event.onset_s, 2),
             "reason": self.event.reason.value,
+            "audio_withheld": self.event.audio_withheld,
             "slice_probability": self.event.slice_probability,
             "consent_id": self.event.consent_id,
             "state": self.state,
@@ -97,6 +98,8 @@ def lines_of(entry: LedgerEntry) -> list[str]:
     if entry.sent_at:
         held = ", ".join(TIER_NAMES[tier] for tier in entry.held)
         lines.append(f"left: on {_when(entry.sent_at)}, that it happened" + (f", with {held}" if held else ""))
+    if event.audio_withheld:
+        lines.append("its audio stayed at home and is gone: the cap of audio for that hour was reached")
     if entry.waiting:
         lines.append(f"waits here, sealed: {', '.join(TIER_NAMES[tier] for tier in entry.waiting)}")
     if entry.dropped:

@@ -11,7 +11,7 @@ from uuid import UUID, uuid5
 
 from earmark_edge.decide import Rules
 from earmark_edge.detector import Detection
-from earmark_edge.event import AUDIO_TIER, ClipObject, Event
+from earmark_edge.event import AUDIO_TIER, RATE_CAP, ClipObject, Event
 from earmark_edge.tiers import tier_objects, wav_bytes
 from earmark_model.contract import BundleSpec, sha256_file
 
@@ -61,6 +61,8 @@ def pack(
 ) -> Parcel:
     """The event of `detection`, number `seq` of its stream, with an object for every tier; without audio, for tiers 0 and 1.
 
+    An event without audio is marked as one whose audio the cap of the hour withholds.
+
     `slice_probability`: with which it was drawn, for what was not flagged; then the original is not among the objects.
 
     Raises:
@@ -90,6 +92,7 @@ def pack(
         consent_id=origin.consent_id,
         incident=detection.incident,
         slice_probability=slice_probability,
+        audio_withheld="" if with_audio else RATE_CAP,
     )
     clips = tuple(ClipObject.of(tier, made.media_type, made.payload) for tier, made in objects.items())
     return Parcel(replace(event, clips=clips), {tier: made.payload for tier, made in objects.items()})

@@ -122,6 +122,7 @@ def test_an_event_above_its_bound_is_refused_on_both_sides():
         ("model_sha256", SHA.upper()),
         ("config_sha256", SHA[:-1]),
         ("calibration_sha256", "none"),
+        ("audio_withheld", "tired"),
         ("clips", (ClipObject(3, "audio/wav", 1, SHA), ClipObject(3, "audio/wav", 2, SHA))),
     ],
 )

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,9 @@ from typer.testing import CliRunner
 
 from earmark_edge.cli import app
 from earmark_edge.courier import CONSENT_FILE, Courier
+from earmark_edge.event import RATE_CAP
 from earmark_edge.keys import DEVICE_KEY_FILE, ENROLMENT_FILE, read_credentials
+from earmark_edge.outbox import Parcel
 from earmark_edge.spool import SPOOL_FILE, open_spool
 from earmark_review import audit
 
@@ -143,6 +146,24 @@ def test_the_ledger_tells_what_waits_what_left_and_what_became_of_it(run, server
     )
     server.service.delete_event("hall", first["event_id"])
     assert "deleted by the review service" in run("ledger").stdout
+
+
+def test_the_ledger_says_where_the_cap_kept_audio_at_home_and_where_a_full_outbox_wiped_it(run, server, enrolled_home):
+    run("consent", "give", "--tiers", "0,2")
+    given = parcel(1, "cry")
+    capped = replace(given.event, audio_withheld=RATE_CAP, clips=given.event.clips[:1])
+    spool = open_spool(run.state / SPOOL_FILE, 1_500, print)
+    courier = Courier(run.state, read_credentials(run.state), spool)
+    for each in (Parcel(capped, {0: given.payloads[0]}), parcel(2, "cry"), parcel(3, "cry")):
+        courier.accept(each)
+    spool.close()
+    run("send")
+    first, second, third = run("ledger").stdout.split("what the device took for")[1:]
+    assert "its audio stayed at home" in first
+    assert "never left, wiped for want of space: masked audio" in second
+    assert "stayed at home" not in second + third
+    told = [json.loads(line) for line in run("ledger", "--json").stdout.splitlines()]
+    assert [(one["audio_withheld"], one["tiers_dropped"]) for one in told] == [("rate_cap", []), ("", [2]), ("", [])]
 
 
 def test_the_ledger_says_what_it_was_told_last_where_the_service_is_away(run, server, enrolled_home):

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 
 from earmark_edge.bundle_offer import TRIAL_WORDS, BundleOffer
 from earmark_edge.consent import Consent
-from earmark_edge.event import MAX_EVENT_BYTES, ClipObject, Event, Receipt
+from earmark_edge.event import MAX_EVENT_BYTES, WITHHELD, ClipObject, Event, Receipt
 from earmark_edge.messages import Dropped, Enrolled, EnrolRequest, Heartbeat, Status
 from earmark_edge.policy import Policy
 from earmark_edge.seal import WRAPPED_BYTES, WRAPPED_KEY_HEADER
@@ -43,6 +43,7 @@ _NARROWED: Mapping[str, Mapping[str, Any]] = {
     "label": {"enum": list(LABELS)},
     "canary": {"enum": ["", "passed", "missed"]},
     "trial": {"enum": list(TRIAL_WORDS)},
+    "audio_withheld": {"enum": list(WITHHELD)},
     "offered_at": _TIME,
 }
 """What the checks of the messages hold beyond the types of their fields."""

@@ -11,7 +11,7 @@ from tests.edge.review_double import problem
 from earmark_edge.courier import Courier
 from earmark_edge.decide import DecideConfig, Rules
 from earmark_edge.detector import Detector
-from earmark_edge.event import Event
+from earmark_edge.event import RATE_CAP, Event
 from earmark_edge.listen.sink import Beat, CourierSink, Flagged, Pace, ReportOnly
 from earmark_edge.signature import public_of
 from earmark_edge.spool import SPOOL_FILE, open_spool
@@ -68,6 +68,7 @@ def test_an_event_is_sent_with_its_number_its_time_its_incident_and_the_configur
     assert (event.seq, event.boot_id, event.incident, event.wall_uncertainty_s, event.consent_id) == (3, "boot", 5, 0.5, "consent-7")
     assert event.config_sha256 == Rules(scorer.spec, DecideConfig()).sha256
     assert event.wall_time.startswith("2026-01-31T12:00:0")
+    assert event.audio_withheld == ""
     tiers = {clip.tier for clip in event.clips}
     assert 0 in tiers
     assert tiers & AUDIBLE
@@ -78,9 +79,10 @@ def test_an_event_over_the_cap_is_sent_without_audio(tmp_path, service, scorer, 
     with sink(tmp_path, service, scorer) as out:
         out.take(replace(flagged, with_audio=False))
         until(lambda: out.counts()["sent"] == 1)
-    tiers = {clip.tier for clip in Event.from_bytes(next(iter(service.events.values()))).clips}
-    assert 0 in tiers
+    event = Event.from_bytes(next(iter(service.events.values())))
+    assert 0 in (tiers := {clip.tier for clip in event.clips})
     assert not tiers & AUDIBLE
+    assert event.audio_withheld == RATE_CAP, "which tells it from one whose audio nobody agreed to"
 
 
 def test_while_the_service_is_down_events_wait_on_the_disk(tmp_path, service, scorer, flagged, caplog):
