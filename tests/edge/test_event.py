@@ -18,7 +18,7 @@ from earmark_edge.event import (
 from earmark_model.contract import LABELS, Reason
 
 SHA = "0123456789abcdef" * 4
-OPTIONAL = {"clips", "incident", "schema", "key_id", "policy_version", "slice_probability"}
+OPTIONAL = {"clips", "incident", "schema", "key_id", "policy_version", "slice_probability", "audio_withheld"}
 
 
 def event(**changes):

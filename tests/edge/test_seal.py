@@ -84,11 +84,12 @@ OTHERWISE = {
     "calibration_sha256": "d" * 64,
     "consent_id": "another",
     "incident": 3,
+    "audio_withheld": "rate_cap",
     "key_id": "d" * 64,
     "policy_version": 7,
     "schema": 1,
 }
-assert set(OTHERWISE) == {field.name for field in fields(Event)} - {"clips", "scores", "slice_probability"}, "the last has its own test"
+assert set(OTHERWISE) == {field.name for field in fields(Event)} - {"clips", "scores", "slice_probability"}, "one has its own test"
 
 
 @pytest.mark.parametrize("name", [field.name for field in fields(Event) if field.name in OTHERWISE])
