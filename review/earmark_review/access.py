@@ -76,6 +76,8 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "GET /decided": _LIST,
         "GET /log": _LOG,
         "GET /figures": _FIGURES,
+        "GET /devices": _FIGURES,
+        "GET /devices/{device_id}": _FIGURES,
         "GET /cases/{case_id}": _LIST,
         "POST /cases/{case_id}/claim": _CASE_WORK,
         "POST /cases/{case_id}/heartbeat": _CASE_WORK,

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import krippendorff
 import numpy as np
@@ -45,3 +46,9 @@ def alpha(looks: Sequence[Sequence[Verdict]]) -> float | None:
     if (table.sum(axis=0) > 0).sum() < 2:  # noqa: PLR2004 - disagreement takes two
         return None
     return float(krippendorff.alpha(value_counts=table, level_of_measurement="nominal"))
+
+
+def week_of(at: datetime) -> str:
+    """The ISO 8601 week, as `2026-W09`, so that weeks sort as text."""
+    year, week, _ = at.isocalendar()
+    return f"{year}-W{week:02}"

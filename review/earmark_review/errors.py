@@ -140,6 +140,10 @@ class UnknownRequestError(ReviewError, LookupError):
     """There is no such request to hear an original, or it was answered."""
 
 
+class UnknownDeviceError(ReviewError, LookupError):
+    """There is no such device."""
+
+
 class FormError(ReviewError, ValueError):
     """A form field is missing or outside what it may hold."""
 

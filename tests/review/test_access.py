@@ -11,7 +11,7 @@ from earmark_review.cases import Queue
 from earmark_review.errors import NotAllowedError, SettingsError
 
 PEOPLE = [role for role in Role if role is not Role.DEVICE]
-FILLED = {"{event_id:path}": "event-1", "{tier}": "0", "{request_id}": "1"}
+FILLED = {"{event_id:path}": "event-1", "{tier}": "0", "{request_id}": "1", "{device_id}": "1"}
 
 
 @pytest.fixture

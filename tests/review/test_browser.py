@@ -219,29 +219,145 @@ def test_a_claim_that_runs_out_while_one_looks_takes_the_evidence_away(page, ser
     assert page.evaluate("document.querySelector('[data-verdict] fieldset').inert")
 
 
-@pytest.mark.parametrize(("scheme", "width"), [("light", 390), ("dark", 1280)])
-def test_every_screen_fits_and_can_be_read(browser, server, two_cases, scheme, width):
-    context = browser.new_context(base_url=server.url, viewport={"width": width, "height": 844}, color_scheme=scheme)
-    page = context.new_page()
-    page.set_default_timeout(20_000)
+def test_every_screen_fits_and_can_be_read(page, server, two_cases):
     page.goto("/login")
-    check_screen(page, width)
+    check_every_way(page)
     sign_in(page)
-    check_screen(page, width)
+    check_every_way(page)
+    page.keyboard.press("?")
+    check_every_way(page)
+    page.keyboard.press("Escape")
     claim_next(page)
-    check_screen(page, width)
+    check_every_way(page)
     page.get_by_label("Other sound").click()
     page.get_by_role("button", name="Record verdict").click()
     page.get_by_text("is recorded").wait_for()
     page.goto("/decided")
-    check_screen(page, width)
+    check_every_way(page)
+    page.goto(f"/cases/{32 * '0'}")
+    check_every_way(page)
+
+
+def test_nothing_moves_for_whoever_wants_no_motion(page, two_cases):
+    sign_in(page)
+    claim_next(page)
+    moving = "[...document.querySelectorAll('*')].filter((one) => parseFloat(getComputedStyle(one).transitionDuration) > 0).length"
+    assert page.evaluate(moving) > 0
+    page.emulate_media(reduced_motion="reduce")
+    assert page.evaluate(moving) == 0
+
+
+def test_tab_goes_through_a_case_as_it_is_read_and_the_focus_is_seen(page, two_cases):
+    sign_in(page)
+    claim_next(page)
+    told = """(() => {
+        const one = document.activeElement, box = one.getBoundingClientRect(), style = getComputedStyle(one.closest('label.choice') ?? one);
+        return {name: (one.labels?.[0]?.innerText || one.innerText || one.ariaLabel || '').trim().split('\\n')[0],
+                isSeen: style.outlineStyle !== 'none' && box.bottom > 0 && box.top < innerHeight, isPage: one === document.body};
+    })()"""
+    stops = []
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        stop = page.evaluate(told)
+        if stop["isPage"]:
+            break
+        stops.append(stop)
+    names = [stop["name"] for stop in stops]
+    assert [stop for stop in stops if not stop["isSeen"]] == []
+    order = [
+        "Skip to",
+        "Earmark",
+        "Queue",
+        "Sign out",
+        "Colour",
+        "Play",
+        "Loop",
+        "Position in",
+        "Ask for",
+        "Confirmed",
+        "Note",
+        "Record",
+        "Skip",
+        "Event",
+    ]
+    places = []
+    for word in order:
+        after = places[-1] + 1 if places else 0
+        places.append(next(i for i, name in enumerate(names) if i >= after and name.startswith(word)))
+    assert places[0] == 0
+
+
+def test_two_people_at_one_case_one_wins_and_the_other_keeps_their_draft(page, browser, server, two_cases):
+    server.service.add_user("bea", PASSWORD)
+    context = browser.new_context(base_url=server.url)
+    other = context.new_page()
+    other.set_default_timeout(20_000)
+    sign_in(page)
+    sign_in(other, "bea")
+    for one in (page, other):
+        one.keyboard.press("j")
+        one.keyboard.press("Enter")
+        one.get_by_role("button", name="Claim this case").wait_for()
+    claim_next(page)
+    other.keyboard.press("c")
+    other.get_by_role("heading", name="This case cannot be claimed now").wait_for()
+    other.get_by_role("link", name="See where the case stands").click()
+    other.get_by_text("ada holds this case").wait_for()
+    page.keyboard.press("n")
+    page.keyboard.type("mine")
+    page.keyboard.press("Escape")
+    page.keyboard.press("3")
+    with server.service.database.writing() as conn:
+        conn.exec_driver_sql("UPDATE leases SET expires_at = '2000-01-01 00:00:00.000000'")
+    other.reload()
+    claim_next(other)
+    page.keyboard.press("d")
+    page.get_by_role("heading", name="Your claim has ended").wait_for()
+    page.get_by_role("link", name="See where the case stands").click()
+    page.get_by_text("bea holds this case").wait_for()
+    drafts = "Object.entries(localStorage).filter(([key]) => key.includes('draft')).map(([, kept]) => JSON.parse(kept))"
+    [kept] = page.evaluate(drafts)
+    assert (kept["note"], kept["verdict"]) == ("mine", "media")
+    other.keyboard.press("2")
+    other.keyboard.press("d")
+    other.get_by_text("is recorded").wait_for()
+    with server.service.database.reading() as conn:
+        assert conn.exec_driver_sql("SELECT verdict FROM verdicts").scalars().all() == ["play"]
     context.close()
 
 
-@pytest.mark.parametrize(("scheme", "width"), [("light", 390), ("dark", 1280)])
-def test_an_original_is_opened_by_two_people_in_two_browsers(browser, server, two_cases, scheme, width):
+def test_an_answer_half_given_outlives_a_reload(page, two_cases):
+    sign_in(page)
+    claim_next(page)
+    page.keyboard.press("n")
+    page.keyboard.type("half a thought")
+    page.keyboard.press("Escape")
+    page.keyboard.press("4")
+    page.locator("[data-span-from]").fill("0.3")
+    page.reload()
+    page.get_by_text("Your draft is back").wait_for()
+    assert page.get_by_label("Note").input_value() == "half a thought"
+    assert page.get_by_role("radio", name="Other sound").is_checked()
+    assert (page.locator("[data-span-from]").input_value(), page.locator("[data-span-to]").input_value()) == ("0.3", "0.60")
+    assert page.locator("rect.span").first.get_attribute("x") == "30%"
+
+
+def test_the_devices_picture_is_there_and_can_be_coloured(page, two_cases):
+    sign_in(page)
+    claim_next(page)
+    ink = "getComputedStyle(document.querySelector('[data-bands] path')).fill"
+    grey = page.evaluate(ink)
+    assert len(set(re.findall(r"\d+", grey)[:3])) <= 3
+    assert page.locator(".panel-bands [data-playhead]").count() == 1
+    page.keyboard.press("g")
+    assert page.evaluate(ink) != grey
+    page.keyboard.press("g")
+    assert page.evaluate(ink) == grey
+
+
+def test_an_original_is_opened_by_two_people_in_two_browsers(browser, server, two_cases):
     server.service.add_user("sam", PASSWORD, Role.SUPERVISOR)
-    contexts = [browser.new_context(base_url=server.url, viewport={"width": width, "height": 844}, color_scheme=scheme) for _ in range(2)]
+    contexts = [browser.new_context(base_url=server.url, viewport={"width": 1280, "height": 844}) for _ in range(2)]
     page, other = (context.new_page() for context in contexts)
     for one in (page, other):
         one.set_default_timeout(20_000)
@@ -252,24 +368,29 @@ def test_an_original_is_opened_by_two_people_in_two_browsers(browser, server, tw
     page.keyboard.press("o")
     until(page, "document.querySelector('details.glass').open")
     page.get_by_label("Why the masked sound is not enough").fill("a voice may be saying a name")
-    check_screen(page, width)
+    check_every_way(page)
     page.get_by_role("button", name="Ask", exact=True).click()
     page.get_by_text("This page opens it when a second person has agreed").wait_for()
     other.goto("/queue")
     other.get_by_role("link", name="Answer").click()
-    check_screen(other, width)
+    check_every_way(other)
     other.get_by_role("button", name="Open it for").click()
     other.get_by_role("heading", name="Nothing to answer").wait_for()
     page.get_by_text("The original is open until").wait_for()
     assert page.locator("audio[data-audio]").get_attribute("src").endswith("/original")
-    check_screen(page, width)
+    check_every_way(page)
     page.keyboard.press("p")
     until(page, "document.querySelector('audio').currentTime > 0.1")
-    for where in ("/you", "/originals", "/log", "/figures"):
-        other.goto(where)
-        check_screen(other, width)
     for context in contexts:
         context.close()
+
+
+def test_every_page_of_a_supervisor_fits_and_can_be_read(page, server, two_cases):
+    server.service.add_user("sam", PASSWORD, Role.SUPERVISOR)
+    sign_in(page, "sam")
+    for where in ("/you", "/log", "/figures", "/devices", "/devices/1", "/account"):
+        page.goto(where)
+        check_every_way(page)
 
 
 def test_a_span_is_corrected_by_dragging_and_by_keys(page, server, two_cases):
@@ -303,6 +424,15 @@ def test_a_span_is_corrected_by_dragging_and_by_keys(page, server, two_cases):
 
 
 CONTRASTS = (Path(__file__).parent / "contrasts.js").read_text()
+
+
+def check_every_way(page):
+    """A page at both widths, light and dark, in place."""
+    for scheme in ("light", "dark"):
+        for width in (390, 1280):
+            page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # no colour half-way
+            page.set_viewport_size({"width": width, "height": 844})
+            check_screen(page, width)
 
 
 def check_screen(page, width):

@@ -66,7 +66,10 @@ def test_the_figures_are_those_of_the_cases(busy):
     assert [(one.share.hits, one.share.count) for one in seen.precision] == [(1, 2)]
     assert [(one.name, one.cases) for one in seen.by_sound] == [("cry", 3)]
     assert seen.by_sound[0].alpha == pytest.approx(by_hand([(D, D), (P, P), (M, P)]))
-    assert [one.name for one in seen.devices] == ["kitchen"]
+    assert [one.device.name for one in seen.devices] == ["kitchen"]
+    assert seen.depths[0].ages == (1, 0, 0, 0, 0)
+    assert [(share.hits, share.count) for share in seen.expired_by_week.values()] == [(0, 2), (2, 2)]
+    assert [sum(one.counts) for one in seen.drift] == [4, 1]
 
 
 def test_the_page_shows_them_to_supervisors_and_names_no_reviewer(busy):

@@ -103,19 +103,28 @@ if (palette) {
   });
 }
 
-// --- The note -------------------------------------------------------------------------------------------------------
+// --- The draft ------------------------------------------------------------------------------------------------------
 
+const form = find("verdict");
 const note = document.getElementById("note");
 const draftLine = find("draft");
+const KEPT = ["note", "verdict", "onset", "offset"];
 
-note.value ||= readDraft(root.dataset.user, root.dataset.case);
-if (note.value) draftLine.textContent = "Your draft is back.";
-note.addEventListener("input", () => {
-  keepDraft(root.dataset.user, root.dataset.case, note.value);
+function keep() {
+  const given = new FormData(form);
+  keepDraft(root.dataset.user, root.dataset.case, Object.fromEntries(KEPT.map((name) => [name, given.get(name) ?? ""])));
   draftLine.textContent = note.value ? "Kept in this browser until you record the verdict." : "";
-});
+}
+
+const draft = readDraft(root.dataset.user, root.dataset.case);
+for (const name of KEPT) {
+  if (draft[name] && form.elements[name]) form.elements[name].value = draft[name];
+}
+if (draft.onset) form.elements.onset?.dispatchEvent(new Event("input")); // draws the span where it was
+if (Object.values(draft).some(Boolean)) draftLine.textContent = "Your draft is back.";
+for (const name of ["input", "change"]) form.addEventListener(name, keep);
 note.addEventListener("keydown", (event) => {
-  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) find("verdict").requestSubmit();
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.requestSubmit();
 });
 
 // --- The lease ------------------------------------------------------------------------------------------------------

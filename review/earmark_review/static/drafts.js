@@ -1,4 +1,4 @@
-// A note that is being written lives in this browser alone until its verdict is recorded.
+// An answer that is being given lives in this browser alone until its verdict is recorded.
 
 const PREFIX = "earmark.draft.";
 
@@ -6,12 +6,19 @@ function slot(user, caseId) {
   return `${PREFIX}${user}.${caseId}`;
 }
 
+// What was written and chosen, by the names of the form's fields.
 export function readDraft(user, caseId) {
-  return localStorage.getItem(slot(user, caseId)) ?? "";
+  const kept = localStorage.getItem(slot(user, caseId));
+  if (!kept) return {};
+  try {
+    return Object(JSON.parse(kept));
+  } catch {
+    return { note: kept }; // of a version that kept the note alone
+  }
 }
 
-export function keepDraft(user, caseId, text) {
-  if (text) localStorage.setItem(slot(user, caseId), text);
+export function keepDraft(user, caseId, answer) {
+  if (Object.values(answer).some(Boolean)) localStorage.setItem(slot(user, caseId), JSON.stringify(answer));
   else localStorage.removeItem(slot(user, caseId));
 }
 

@@ -27,6 +27,7 @@ export function startSpan(stack, { position, announce }) {
     onset.value = clamp(from).toFixed(2);
     offset.value = clamp(to).toFixed(2);
     draw();
+    fields.dispatchEvent(new Event("change", { bubbles: true }));
   }
 
   for (const field of [onset, offset]) {

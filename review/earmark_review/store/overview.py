@@ -2,34 +2,39 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, select
 
 from earmark_edge.event import Event
-from earmark_edge.messages import Heartbeat
 from earmark_model.contract import Reason
-from earmark_review.agreement import Share, alpha
+from earmark_review.agreement import Share, alpha, week_of
 from earmark_review.cases import CLAIMABLE, Queue, Verdict
 from earmark_review.misses import Misses
+from earmark_review.store.drift import Histogram, drift
+from earmark_review.store.fleet import Standing, fleet
 from earmark_review.store.golden import golden_hits
 from earmark_review.store.missed import missed
-from earmark_review.store.schema import cases, devices, events, golden_cases, heartbeats, verdicts
+from earmark_review.store.schema import cases, events, golden_cases, verdicts
 
 WEEKS = 8
+AGES_H = (1, 6, 24, 48)
+"""Bounds between the ages of waiting cases, in hours; what waits longer than the last is the last group."""
 _TOLD = frozenset({Verdict.DISTRESS, Verdict.PLAY, Verdict.MEDIA, Verdict.OTHER_SOUND})
 
 
 @dataclass(frozen=True, slots=True)
 class Depth:
-    """Cases that wait in a queue, and since when the oldest does."""
+    """Cases that wait in a queue, and since when the oldest does; `ages` counts them by `AGES_H`, the youngest first."""
 
     queue: Queue
     count: int
     oldest: datetime | None
+    ages: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,26 +56,19 @@ class Agreement:
 
 
 @dataclass(frozen=True, slots=True)
-class Health:
-    """How a device fares."""
-
-    name: str
-    last_seen_at: datetime | None
-    canary: str
-
-
-@dataclass(frozen=True, slots=True)
 class Overview:
     """Everything on the page."""
 
     depths: Sequence[Depth]
     expired: Share
     """Cases of the last weeks that nobody decided in time, of all that closed."""
+    expired_by_week: Mapping[str, Share]
     precision: Sequence[Precision]
     by_sound: Sequence[Agreement]
     by_week: Sequence[Agreement]
     golden: Share
-    devices: Sequence[Health]
+    drift: Sequence[Histogram]
+    devices: Sequence[Standing]
     misses: Misses
 
 
@@ -78,28 +76,40 @@ def overview(conn: Connection, now: datetime) -> Overview:
     """The figures as of `now`, over the last `WEEKS` weeks."""
     since = now - timedelta(weeks=WEEKS)
     by_sound, by_week = _agreement(conn, since)
+    expired = _expired(conn, since)
     return Overview(
-        _depths(conn),
-        _expired(conn, since),
-        _precision(conn, since),
-        by_sound,
-        by_week,
-        Share(*golden_hits(conn)),
-        _health(conn),
-        missed(conn, since),
+        depths=_depths(conn, now),
+        expired=Share(sum(share.hits for share in expired.values()), sum(share.count for share in expired.values())),
+        expired_by_week=expired,
+        precision=_precision(conn, since),
+        by_sound=by_sound,
+        by_week=by_week,
+        golden=Share(*golden_hits(conn)),
+        drift=drift(conn, since),
+        devices=fleet(conn, now),
+        misses=missed(conn, since),
     )
 
 
-def _depths(conn: Connection) -> Sequence[Depth]:
+def _depths(conn: Connection, now: datetime) -> Sequence[Depth]:
     waits = cases.c.state.in_([str(state) for state in CLAIMABLE]) & ~cases.c.case_id.in_(select(golden_cases.c.case_id))
-    query = select(cases.c.queue, func.count(), func.min(cases.c.opened_at)).where(waits).group_by(cases.c.queue)
-    found = {row[0]: Depth(Queue(row[0]), row[1], row[2]) for row in conn.execute(query)}
-    return [found.get(str(queue), Depth(queue, 0, None)) for queue in Queue]
+    opened: defaultdict[str, list[datetime]] = defaultdict(list)
+    for row in conn.execute(select(cases.c.queue, cases.c.opened_at).where(waits)):
+        opened[row.queue].append(row.opened_at)
+    return [Depth(queue, len(opened[queue]), min(opened[queue], default=None), _ages(opened[queue], now)) for queue in Queue]
 
 
-def _expired(conn: Connection, since: datetime) -> Share:
-    closed = conn.execute(select(func.count(), func.count(cases.c.outcome)).where(cases.c.closed_at > since)).one()
-    return Share(closed[0] - closed[1], closed[0])
+def _ages(opened: Sequence[datetime], now: datetime) -> tuple[int, ...]:
+    groups = [bisect_right(AGES_H, (now - at).total_seconds() / 3600) for at in opened]
+    return tuple(groups.count(group) for group in range(len(AGES_H) + 1))
+
+
+def _expired(conn: Connection, since: datetime) -> Mapping[str, Share]:
+    """By the week in which a case closed: those without an outcome, of all."""
+    closed: defaultdict[str, list[bool]] = defaultdict(list)
+    for row in conn.execute(select(cases.c.closed_at, cases.c.outcome).where(cases.c.closed_at > since)):
+        closed[week_of(row.closed_at)].append(row.outcome is None)
+    return {week: Share(sum(missed), len(missed)) for week, missed in sorted(closed.items())}
 
 
 def _precision(conn: Connection, since: datetime) -> Sequence[Precision]:
@@ -107,7 +117,7 @@ def _precision(conn: Connection, since: datetime) -> Sequence[Precision]:
     query = select(events.c.payload, cases.c.outcome, cases.c.closed_at).join(events, events.c.event_row == cases.c.event_row)
     is_flagged = events.c.reason != str(Reason.BELOW_THRESHOLD)  # the rest was drawn to count misses
     for row in conn.execute(query.where(cases.c.closed_at > since, cases.c.outcome.in_([str(one) for one in _TOLD]), is_flagged)):
-        told[Event.from_bytes(row.payload).model_sha256, _week(row.closed_at)].append(row.outcome == str(Verdict.DISTRESS))
+        told[Event.from_bytes(row.payload).model_sha256, week_of(row.closed_at)].append(row.outcome == str(Verdict.DISTRESS))
     return [Precision(model, week, Share(sum(hits), len(hits))) for (model, week), hits in sorted(told.items())]
 
 
@@ -124,7 +134,7 @@ def _agreement(conn: Connection, since: datetime) -> tuple[Sequence[Agreement], 
     sound, week = {}, {}
     for row in conn.execute(query):
         looks[row.case_id].append(Verdict(row.verdict))
-        sound[row.case_id], week[row.case_id] = row.label, _week(row.decided_at)
+        sound[row.case_id], week[row.case_id] = row.label, week_of(row.decided_at)
     twice = {case_id: given for case_id, given in looks.items() if len(given) > 1}
     return _grouped(twice, sound), _grouped(twice, week)
 
@@ -136,26 +146,16 @@ def _grouped(twice: dict[str, list[Verdict]], names: dict[str, str]) -> Sequence
     return [Agreement(name, len(given), alpha(given)) for name, given in sorted(groups.items())]
 
 
-def _health(conn: Connection) -> Sequence[Health]:
-    query = select(devices.c.name, devices.c.last_seen_at, heartbeats.c.payload).outerjoin(
-        heartbeats, heartbeats.c.device_id == devices.c.device_id
-    )
-    live = query.where(devices.c.revoked_at.is_(None)).order_by(devices.c.name)
-    return [
-        Health(row.name, row.last_seen_at, Heartbeat.from_bytes(row.payload).canary if row.payload else "unknown")
-        for row in conn.execute(live)
-    ]
-
-
-def _week(at: datetime) -> str:
-    year, week, _ = at.isocalendar()
-    return f"{year}-W{week:02}"
-
-
 def shares(seen: Overview) -> str:
     """What the page shows beyond counts, for Prometheus: shares and agreement, without the name of any household, device or person."""
     lines = []
-    for name, value in {"expired_share": seen.expired.value, "golden_hits_share": seen.golden.value}.items():
+    gauges = {
+        "expired_share": seen.expired.value,
+        "golden_hits_share": seen.golden.value,
+        "devices_silent": sum(one.is_silent for one in seen.devices),
+        "possibly_lost_events": sum(one.lost for one in seen.devices),
+    }
+    for name, value in gauges.items():
         lines += [f"# TYPE earmark_review_{name} gauge", f"earmark_review_{name} {value:g}"]
     if seen.misses.rate is not None and seen.misses.rate_interval is not None:
         lines.append("# TYPE earmark_review_miss_rate gauge")
@@ -163,4 +163,7 @@ def shares(seen: Overview) -> str:
         lines += [f'earmark_review_miss_rate{{bound="{bound}"}} {value:.4f}' for bound, value in bounds]
     lines.append("# TYPE earmark_review_agreement_alpha gauge")
     lines += [f'earmark_review_agreement_alpha{{sound="{one.name}"}} {one.alpha:.4f}' for one in seen.by_sound if one.alpha is not None]
+    latest = {one.model: one for one in seen.drift if one.distance is not None}
+    lines.append("# TYPE earmark_review_score_drift gauge")
+    lines += [f'earmark_review_score_drift{{model="{one.model[:12]}"}} {one.distance:.4f}' for one in latest.values()]
     return "\n".join(lines) + "\n"

@@ -1,0 +1,71 @@
+"""Points of the supervisors' charts, in per cent of their plots; templates draw them. No clock, no database."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from earmark_review.agreement import Share, week_of
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A week's value in [0, 1] with its interval; `left` is its place from the left in per cent."""
+
+    left: float
+    week: str
+    value: float
+    low: float
+    high: float
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A bar; places from the left and heights in per cent."""
+
+    left: float
+    width: float
+    height: float
+
+
+def weeks_until(now: datetime, count: int) -> Sequence[str]:
+    """The last `count` ISO weeks, the current one last."""
+    return [week_of(now - timedelta(weeks=back)) for back in reversed(range(count))]
+
+
+def share_trend(shares: Mapping[str, Share], weeks: Sequence[str]) -> Sequence[Point]:
+    """A share's way over weeks; weeks without cases have no point."""
+    return [
+        Point(
+            _middle(i, weeks),
+            week,
+            share.value,
+            *share.interval,
+            f"{week}: {100 * share.value:.0f} % ({share.hits} of {share.count})",
+        )
+        for i, week in enumerate(weeks)
+        if (share := shares.get(week)) is not None and share.count
+    ]
+
+
+def value_trend(values: Mapping[str, float | None], weeks: Sequence[str]) -> Sequence[Point]:
+    """A number's way over weeks, drawn from 0 to 1; what lies below 0 stands at 0 and keeps its number in words."""
+    drawn = []
+    for i, week in enumerate(weeks):
+        value = values.get(week)
+        if value is not None:
+            at = max(0.0, value)
+            drawn.append(Point(_middle(i, weeks), week, at, at, at, f"{week}: {value:.2f}"))
+    return drawn
+
+
+def bars(counts: Sequence[int], whole: float) -> Sequence[Bar]:
+    """Side by side across the plot, `whole` reaching its top."""
+    width = 100 / len(counts)
+    return [Bar(i * width, width, 100 * count / whole if whole else 0.0) for i, count in enumerate(counts)]
+
+
+def _middle(i: int, weeks: Sequence[str]) -> float:
+    return 100 * (i + 0.5) / len(weeks)

@@ -1,0 +1,109 @@
+"""How each device fares: what it last said of itself, which of its events may be lost, and when its canaries went unheard."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, select
+
+from earmark_edge.messages import Heartbeat
+from earmark_review.audit import Action
+from earmark_review.errors import UnknownDeviceError
+from earmark_review.store.devices import Device, list_devices
+from earmark_review.store.numbers import Gap, gaps, last_heartbeat
+from earmark_review.store.schema import audit_log, event_numbers
+
+DAYS = 28
+SILENT_AFTER = timedelta(hours=1)
+"""A device that lives says so far more often."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A device as of now."""
+
+    device: Device
+    heartbeat: Heartbeat | None
+    heard_at: datetime | None
+    gaps: Sequence[Gap]
+    is_silent: bool
+
+    @property
+    def lost(self) -> int:
+        """Events that may be lost, by the numbers that never came."""
+        return sum(gap.lost for gap in self.gaps)
+
+    @property
+    def canary(self) -> str:
+        """How the last canary fared: "passed", "missed", "" where none was played, "unknown" before the first heartbeat."""
+        return self.heartbeat.canary if self.heartbeat else "unknown"
+
+    @property
+    def troubles(self) -> Sequence[str]:
+        """What is amiss, in words; nothing where all is well."""
+        beat = self.heartbeat
+        told = (
+            (self.device.public_key is None, "has to enrol anew"),
+            (self.is_silent, "silent"),
+            (self.canary == "missed", "missed its canary"),
+            (bool(self.lost), f"{self.lost} possibly lost"),
+            (beat is not None and beat.set_aside > 0, f"{beat.set_aside if beat else 0} refused here"),
+            (beat is not None and beat.dropped_objects > 0, f"{beat.dropped_objects if beat else 0} clips dropped for want of space"),
+        )
+        return [words for holds, words in told if holds]
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """How many new events a device sent on a day, and whether it missed a canary then."""
+
+    date: str
+    events: int
+    canaries_missed: int
+
+
+def fleet(conn: Connection, now: datetime) -> Sequence[Standing]:
+    """Every device that is not revoked; those in trouble first, then by name."""
+    found = [_standing(conn, device, now) for device in list_devices(conn) if device.revoked_at is None]
+    return sorted(found, key=lambda one: (not one.troubles, one.device.name))
+
+
+def standing(conn: Connection, device_id: int, now: datetime) -> Standing:
+    """One device, revoked or not.
+
+    Raises:
+        UnknownDeviceError: there is none.
+    """
+    device = next((one for one in list_devices(conn) if one.device_id == device_id), None)
+    if device is None:
+        msg = "there is no such device; the list of devices shows those that there are"
+        raise UnknownDeviceError(msg)
+    return _standing(conn, device, now)
+
+
+def _standing(conn: Connection, device: Device, now: datetime) -> Standing:
+    last = last_heartbeat(conn, device)
+    heartbeat, heard_at = last or (None, None)
+    latest = max((at for at in (heard_at, device.last_seen_at) if at is not None), default=device.created_at)
+    return Standing(device, heartbeat, heard_at, gaps(conn, device), device.revoked_at is None and now - latest > SILENT_AFTER)
+
+
+def days(conn: Connection, device: Device, now: datetime) -> Sequence[Day]:
+    """The last `DAYS` days (UTC), the oldest first. Numbers outlive the events that bore them, so deleted ones count too."""
+    since = (now - timedelta(days=DAYS - 1)).replace(hour=0, minute=0, second=0, microsecond=0)
+    numbers = select(event_numbers.c.first_at).where(event_numbers.c.device_id == device.device_id, event_numbers.c.first_at >= since)
+    sent = Counter(f"{at:%Y-%m-%d}" for at in conn.scalars(numbers))
+    missed = Counter(f"{at:%Y-%m-%d}" for at in canaries_missed(conn, device, since))
+    dates = [f"{since + timedelta(days=i):%Y-%m-%d}" for i in range(DAYS)]
+    return [Day(date, sent[date], missed[date]) for date in dates]
+
+
+def canaries_missed(conn: Connection, device: Device, since: datetime) -> Sequence[datetime]:
+    """When a canary newly went unheard, by the log, the latest first."""
+    query = select(audit_log.c.at).where(
+        audit_log.c.action == str(Action.CANARY_MISSED), audit_log.c.subject == f"device:{device.name}", audit_log.c.at >= since
+    )
+    return conn.scalars(query.order_by(audit_log.c.seq.desc())).all()
