@@ -12,13 +12,15 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import Connection, insert, select, update
+from sqlalchemy.exc import OperationalError
 
 from earmark_edge.event import Event
 from earmark_model.contract import LABELS, Reason
@@ -31,9 +33,12 @@ from earmark_review.store.database import Database
 from earmark_review.store.decisions import Answer, decide
 from earmark_review.store.schema import cases, devices, events, sessions, users
 from earmark_review.store.schema import leases as lease_rows
+from earmark_review.tokens import token_sha256
 
 TERMS = LeaseTerms(3600, 3600)
 LATE_SHARE, SKIP_SHARE = 0.1, 0.1
+_PATIENCE = 100
+T = TypeVar("T")
 
 
 def person(number: int) -> SignedIn:
@@ -80,46 +85,55 @@ def prepare(database: Database, count: int, people: int) -> None:
 def work(database: Database, number: int, seed: int = 0) -> Counter[str]:
     """Claim, and decide, skip or let run out, until nothing waits; count what happened."""
     who, rng, done = person(number), random.Random(f"{seed} {number}"), Counter[str]()
-    while True:
-        with database.writing() as conn:
-            case_id = leases.next_case(conn, who, datetime.now(UTC))
-            claim = leases.claim(conn, case_id, who, TERMS, 1, datetime.now(UTC)) if case_id else None
-        if claim is None:
-            return done
+    while claim := _patiently(database, done, partial(_claim, who=who)):
         done["claimed"] += 1
         draw = rng.random()
         if draw < LATE_SHARE:
-            done[_come_back_late(database, claim, who)] += 1
-            continue
-        with database.writing() as conn:
-            lease = leases.live_lease(conn, claim.case_id, claim.token, who, datetime.now(UTC))
-            if draw < LATE_SHARE + SKIP_SHARE:
-                leases.skip(conn, lease, who, datetime.now(UTC))
-                done["skipped"] += 1
-            else:
-                decide(conn, lease, who, Answer(Verdict.OTHER_SOUND), datetime.now(UTC))
-                done["decided"] += 1
+            _patiently(database, done, partial(_run_out, claim=claim))
+            act, done_as = partial(_decide, claim=claim, who=who, verdict=Verdict.PLAY), "late and taken"
+        elif draw < LATE_SHARE + SKIP_SHARE:
+            act, done_as = partial(_skip, claim=claim, who=who), "skipped"
+        else:
+            act, done_as = partial(_decide, claim=claim, who=who, verdict=Verdict.OTHER_SOUND), "decided"
+        try:
+            _patiently(database, done, act)
+            done[done_as] += 1
+        except StaleLeaseError:
+            done["late and refused" if draw < LATE_SHARE else "in time and refused"] += 1
+    return done
 
 
-def _come_back_late(database: Database, claim: leases.Claim, who: SignedIn) -> str:
-    """Let the claim run out, as if its hour had passed, and answer nevertheless; others may hold the case by then."""
-    with database.writing() as conn:
-        past = datetime.now(UTC) - timedelta(seconds=1)
-        conn.execute(
-            update(lease_rows).where(lease_rows.c.case_id == claim.case_id, lease_rows.c.ended_at.is_(None)).values(expires_at=past)
-        )
-    try:
-        with database.writing() as conn:
-            decide(
-                conn,
-                leases.live_lease(conn, claim.case_id, claim.token, who, datetime.now(UTC)),
-                who,
-                Answer(Verdict.PLAY),
-                datetime.now(UTC),
-            )
-    except StaleLeaseError:
-        return "late and refused"
-    return "late and taken"
+def _patiently(database: Database, done: Counter[str], act: Callable[[Connection], T]) -> T:
+    """Act in a transaction of its own; whom a busy database turned away, with a 503 in the service, tries again, as a browser would."""
+    while True:
+        try:
+            with database.writing() as conn:
+                return act(conn)
+        except OperationalError:
+            done["turned away"] += 1
+            if done["turned away"] > _PATIENCE:
+                raise
+
+
+def _claim(conn: Connection, who: SignedIn) -> leases.Claim | None:
+    case_id = leases.next_case(conn, who, datetime.now(UTC))
+    return leases.claim(conn, case_id, who, TERMS, 1, datetime.now(UTC)) if case_id else None
+
+
+def _skip(conn: Connection, claim: leases.Claim, who: SignedIn) -> None:
+    leases.skip(conn, leases.live_lease(conn, claim.case_id, claim.token, who, datetime.now(UTC)), who, datetime.now(UTC))
+
+
+def _decide(conn: Connection, claim: leases.Claim, who: SignedIn, verdict: Verdict) -> None:
+    lease = leases.live_lease(conn, claim.case_id, claim.token, who, datetime.now(UTC))
+    decide(conn, lease, who, Answer(verdict), datetime.now(UTC))
+
+
+def _run_out(conn: Connection, claim: leases.Claim) -> None:
+    """Let the claim run out, as if its hour had passed; others may hold the case before its holder answers."""
+    past = datetime.now(UTC) - timedelta(seconds=1)
+    mine = lease_rows.c.token_sha256 == token_sha256(claim.token)
+    conn.execute(update(lease_rows).where(mine, lease_rows.c.ended_at.is_(None)).values(expires_at=past))
 
 
 _ENDS = {"case.decided", "case.skipped", "lease.expired", "lease.released"}
@@ -189,7 +203,7 @@ def main() -> None:
     words = ", ".join(f"{count} {name}" for name, count in sorted(done.items()))
     print(f"{dialect}: {given.claimants} claimants in {given.processes} processes on {given.cases} cases in {took_s:.0f} s: {words}")
     print("\n".join(found[:20]) if found else "0 double holders, every late answer refused, every case decided once")
-    sys.exit(bool(found or done["late and taken"]))
+    sys.exit(bool(found or done["late and taken"] or done["in time and refused"]))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Lock
 
 from alembic import command
 from alembic.config import Config
@@ -14,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from earmark_review import audit
 from earmark_review.errors import DatabaseError
+from earmark_review.store import engines
 from earmark_review.store.engines import READS, WRITES, engine_for
 from earmark_review.store.turns import Turn, take_turn
 
@@ -23,6 +25,7 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self._engine = engine_for(url)
+        self._turn = Lock()
 
     @property
     def dialect(self) -> str:
@@ -45,9 +48,22 @@ class Database:
             AuditUnavailableError: the log did not take the block's entries, so nothing of it happened.
         """
         entries: list[audit.Draft] = []
-        with self._engine.connect().execution_options(**WRITES, **{audit.DRAFTS: entries}) as conn, conn.begin():
+        with self._alone(), self._engine.connect().execution_options(**WRITES, **{audit.DRAFTS: entries}) as conn, conn.begin():
             yield conn
             audit.write(conn, entries)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """On SQLite, let this process's writers wait in turn: its own way of waiting is to sleep and look again, which starves some.
+
+        Another process's are met at BEGIN IMMEDIATE; so is one of ours that does not end in time.
+        """
+        is_mine = self.dialect == "sqlite" and self._turn.acquire(timeout=engines.BUSY_TIMEOUT_MS / 1000)
+        try:
+            yield
+        finally:
+            if is_mine:
+                self._turn.release()
 
     def migrate(self) -> None:
         """Bring an empty or older database to the current schema, in one transaction; of several processes at once, one does it.
