@@ -14,6 +14,7 @@ from argon2 import PasswordHasher
 from tests.review.conftest import device_key, signature_field, wrapped_field, write_identity
 
 from earmark_edge.signature import public_of
+from earmark_model.contract import Reason
 from earmark_review.accounts import Role
 from earmark_review.service import open_service
 from earmark_review.settings import ReviewSettings
@@ -85,7 +86,7 @@ def send(server, one, token, device="kitchen"):
 def two_cases(server, make_sending):
     token = server.service.add_device("kitchen", public_of(device_key("kitchen")))
     for event_id, label in (("event-1", "cry"), ("event-2", "scream")):
-        send(server, make_sending(event_id, label, masked=True, pictured=True), token)
+        send(server, make_sending(event_id, label, Reason.ROUTED_UNVERIFIED, masked=True, pictured=True), token)
 
 
 def sign_in(page, name="ada"):
