@@ -208,7 +208,7 @@ class Sender:
     """A device at the wire."""
 
     def __init__(self, app: FastAPI, token: str, name: str = "kitchen") -> None:
-        self.client, self.name = client_of(app, authorization=f"Bearer {token}"), name
+        self.client, self.token, self.name = client_of(app, authorization=f"Bearer {token}"), token, name
 
     def post(self, payload: bytes, **headers: str) -> httpx.Response:
         given = {"content-type": "application/json", **signature_field(payload, device=self.name)}

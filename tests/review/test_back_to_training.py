@@ -133,7 +133,7 @@ def deleted_case(house, case_id):
 
 
 def test_a_deletion_and_an_erasure_reach_the_export_and_expiry_does_not(house, exported):
-    [first, *_] = read_manifest(exported / "manifest.csv")
+    first = next(row for row in read_manifest(exported / "manifest.csv") if deleted_case(house, row.path.stem)[0] != "home2")
     house.clock.advance(400 * 86_400)  # every record has expired
     house.service.keep_house()
     assert read_marks(exported) == ()

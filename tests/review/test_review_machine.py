@@ -87,7 +87,7 @@ class Review(RuleBasedStateMachine):
                 decide(conn, lease, who, Answer(verdict), self.clock(), second_is_drawn=drawn)
         except StaleLeaseError:
             return
-        with self.database.reading() as conn:  # a token is good for one answer
+        with self.database.writing() as conn:  # a token is good for one answer
             try:
                 leases.live_lease(conn, claim.case_id, claim.token, who, self.clock())
             except StaleLeaseError:

@@ -9,7 +9,7 @@ import sys
 
 import httpx
 import pytest
-from tests.review.conftest import device_key, digest_field, signature_field, wrapped_field, write_identity
+from tests.review.conftest import Sender, device_key, digest_field, signature_field, wrapped_field, write_identity
 
 from earmark_edge.event import Receipt
 from earmark_edge.signature import public_of
@@ -124,7 +124,7 @@ def test_an_upload_cut_off_by_a_kill_leaves_no_half_object_and_can_be_sent_again
     os.utime(half, (long_ago, long_ago))
     house.reopen()
     assert not half.exists()
-    assert sender.put("event-1", 3, one.objects[3]).status_code == 201
+    assert Sender(house.app, sender.token).put("event-1", 3, one.objects[3]).status_code == 201
 
 
 def test_a_body_that_breaks_off_leaves_nothing_and_can_be_sent_again(service, make_sending):
