@@ -156,7 +156,8 @@ def test_the_wire_answers_as_described_whoever_sends_whatever(house, make_sendin
             statuses |= found
             if role is not Role.DEVICE and "enrolments" not in operation.path:
                 assert found == {401}
-    assert role is not Role.DEVICE or statuses >= {200, 201, 204, 400, 403, 422}
+    # Whether a new event is among what is drawn is chance; that it is answered with 201 was asserted above, as it was sent.
+    assert role is not Role.DEVICE or statuses >= {200, 204, 400, 403, 422}
 
 
 @pytest.mark.parametrize("role", [None, *PEOPLE], ids=str)
