@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 
-from earmark_edge.messages import MAX_MESSAGE_BYTES
-from earmark_edge.wire import canonical_json, check_id, check_tiers, is_utc, read_message, require
+from earmark_edge.wire import Message, check_id, check_tiers, is_utc, require
 from earmark_model.contract import LABELS, SENSITIVE
 
 
@@ -15,13 +14,16 @@ class ConsentError(PermissionError):
 
 
 @dataclass(frozen=True, slots=True)
-class Consent:
+class Consent(Message):
     """A record of consent, signed by the device that it was given to. It names no person.
 
     `tiers`: how much of a flagged span may leave, 0 (score track) to 3 (original audio). `labels`: which sounds may. `may_train`: whether a
     reviewer's verdicts may train models. `may_slice`: whether a random few of the sounds below the threshold may leave too, masked, to
     count what is missed; left out of the bytes where not. `withdrawn_at`: "" while it stands. All times are ISO 8601 in UTC.
     """
+
+    _name = "consent"
+    _unless_used = ("may_slice",)
 
     consent_id: str
     tiers: tuple[int, ...]
@@ -46,19 +48,6 @@ class Consent:
         require(is_ordered, "expires_at", "a time after given_at", self.expires_at)
         known = isinstance(self.labels, tuple) and bool(self.labels) and set(self.labels) <= set(LABELS)
         require(known, "labels", f"some of {', '.join(LABELS)}", self.labels)
-
-    def to_bytes(self) -> bytes:
-        """Canonical JSON."""
-        return canonical_json({name: value for name, value in asdict(self).items() if name != "may_slice" or value})
-
-    @classmethod
-    def from_bytes(cls, payload: bytes) -> Consent:
-        """Parse and validate.
-
-        Raises:
-            WireError: not of the documented form.
-        """
-        return read_message(cls, payload, "consent", MAX_MESSAGE_BYTES)
 
     def check_holds(self, now: datetime) -> None:
         """Insist that the record stands.

@@ -12,6 +12,7 @@ from earmark_edge.bundle_offer import TRIAL_WORDS
 from earmark_edge.signature import KEY_BYTES
 from earmark_edge.wire import (
     MAX_JSON_INTEGER,
+    Message,
     WireError,
     canonical_json,
     check_id,
@@ -20,7 +21,6 @@ from earmark_edge.wire import (
     is_sha256,
     is_utc,
     parse_object,
-    read_message,
     require,
 )
 
@@ -33,8 +33,10 @@ _COUNTS = (
 
 
 @dataclass(frozen=True, slots=True)
-class EnrolRequest:
+class EnrolRequest(Message):
     """A device's first words: its one-time code and its raw Ed25519 public key in base64, signed by that key."""
+
+    _name = "enrolment"
 
     code: str
     public_key: str
@@ -43,23 +45,12 @@ class EnrolRequest:
         check_id("code", self.code)
         key_of("public_key", self.public_key)
 
-    def to_bytes(self) -> bytes:
-        """Canonical JSON."""
-        return canonical_json(asdict(self))
-
-    @classmethod
-    def from_bytes(cls, payload: bytes) -> EnrolRequest:
-        """Parse and validate.
-
-        Raises:
-            WireError: not of the documented form.
-        """
-        return read_message(cls, payload, "enrolment", MAX_MESSAGE_BYTES)
-
 
 @dataclass(frozen=True, slots=True)
-class Enrolled:
+class Enrolled(Message):
     """The service's answer: the device's name and token, and the service's public keys in base64; signed by the second of them."""
+
+    _name = "enrolment answer"
 
     device: str
     token: str
@@ -73,23 +64,12 @@ class Enrolled:
         key_of("sealing_key", self.sealing_key)
         key_of("signing_key", self.signing_key)
 
-    def to_bytes(self) -> bytes:
-        """Canonical JSON."""
-        return canonical_json(asdict(self))
-
-    @classmethod
-    def from_bytes(cls, payload: bytes) -> Enrolled:
-        """Parse and validate.
-
-        Raises:
-            WireError: not of the documented form.
-        """
-        return read_message(cls, payload, "enrolment answer", MAX_MESSAGE_BYTES)
-
 
 @dataclass(frozen=True, slots=True)
-class Dropped:
+class Dropped(Message):
     """Objects of an event that the device gave up for want of space: they will never come."""
+
+    _name = "dropped"
 
     event_id: str
     event_sha256: str
@@ -100,22 +80,9 @@ class Dropped:
         require(is_sha256(self.event_sha256), "event_sha256", "a SHA-256", self.event_sha256)
         require(bool(check_tiers("tiers", self.tiers)), "tiers", "at least one tier", self.tiers)
 
-    def to_bytes(self) -> bytes:
-        """Canonical JSON."""
-        return canonical_json(asdict(self))
-
-    @classmethod
-    def from_bytes(cls, payload: bytes) -> Dropped:
-        """Parse and validate.
-
-        Raises:
-            WireError: not of the documented form.
-        """
-        return read_message(cls, payload, "dropped", MAX_MESSAGE_BYTES)
-
 
 @dataclass(frozen=True, slots=True)
-class Heartbeat:
+class Heartbeat(Message):
     """That a device lives, in counts only: never scores, never what was heard.
 
     `boot_id` and `next_seq`: the stream that runs, and the number that its next event will bear. `waiting_events` and `waiting_bytes`: what
@@ -123,6 +90,8 @@ class Heartbeat:
     `canary`: how the last known sound fared, "passed" or "missed", or "" where none was played. `bundle_version`: the offered bundle that
     runs, 0 for another; `offered_version`: the one that was taken in last, and `trial` what became of it, one of `TRIAL_WORDS`.
     """
+
+    _name = "heartbeat"
 
     sent_at: str
     boot_id: str
@@ -153,19 +122,6 @@ class Heartbeat:
             require(is_sha256(getattr(self, name)), name, "a SHA-256", getattr(self, name))
         if self.consent_id:
             check_id("consent_id", self.consent_id)
-
-    def to_bytes(self) -> bytes:
-        """Canonical JSON."""
-        return canonical_json(asdict(self))
-
-    @classmethod
-    def from_bytes(cls, payload: bytes) -> Heartbeat:
-        """Parse and validate.
-
-        Raises:
-            WireError: not of the documented form.
-        """
-        return read_message(cls, payload, "heartbeat", MAX_MESSAGE_BYTES)
 
 
 @dataclass(frozen=True, slots=True)

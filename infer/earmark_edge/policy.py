@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from earmark_edge.consent import Consent
-from earmark_edge.messages import MAX_MESSAGE_BYTES
-from earmark_edge.wire import MAX_JSON_INTEGER, canonical_json, check_slice_probability, check_tiers, is_utc, read_message, require
+from earmark_edge.wire import MAX_JSON_INTEGER, Message, check_slice_probability, check_tiers, is_utc, require
 from earmark_model.contract import LABELS, SENSITIVE
 
 
@@ -15,12 +14,15 @@ class PolicyError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(Message):
     """`tiers` that the service wants, `labels` that are routed to it, and those of them that are `urgent`: sent first, dropped last.
 
     `slice_probability`: with which a sound below the threshold is drawn to count what is missed, in homes that consented to that and in no
     other; 0 for none, and then it is left out of the bytes.
     """
+
+    _name = "policy"
+    _unless_used = ("slice_probability",)
 
     version: int
     issued_at: str
@@ -38,19 +40,6 @@ class Policy:
             require(isinstance(labels, tuple) and set(labels) <= set(LABELS), name, f"some of {', '.join(LABELS)}", labels)
         if self.slice_probability != 0:
             check_slice_probability(self.slice_probability)
-
-    def to_bytes(self) -> bytes:
-        """Canonical JSON."""
-        return canonical_json({name: value for name, value in asdict(self).items() if name != "slice_probability" or value})
-
-    @classmethod
-    def from_bytes(cls, payload: bytes) -> Policy:
-        """Parse and validate.
-
-        Raises:
-            WireError: not of the documented form.
-        """
-        return read_message(cls, payload, "policy", MAX_MESSAGE_BYTES)
 
 
 def check_adoptable(new: Policy, current: Policy | None, consent: Consent | None) -> None:

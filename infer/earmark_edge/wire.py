@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
+MAX_MESSAGE_BYTES = 4096
 MAX_ID_CHARS = 128
 MAX_JSON_INTEGER = 2**53 - 1  # what every JSON reader and every database holds exactly (RFC 8259, section 6)
 
@@ -131,3 +133,28 @@ def read_message(kind: type[_Message], payload: bytes, name: str, cap_bytes: int
     except (TypeError, ValueError, AttributeError, OverflowError) as error:
         msg = f"{name}: not of the documented form ({error})"
         raise WireError(msg) from error
+
+
+class Message:
+    """A dataclass that is a message of the wire, all of whose fields are plain: how it is written, and read again.
+
+    `_name` is what errors call it; fields of `_unless_used` are left out of the bytes where they say nothing, for older readers.
+    """
+
+    __slots__ = ()
+    _name: ClassVar[str]
+    _unless_used: ClassVar[tuple[str, ...]] = ()
+
+    def to_bytes(self) -> bytes:
+        """Canonical JSON."""
+        words = asdict(self)  # type: ignore[call-overload]  # every message is a dataclass
+        return canonical_json({name: value for name, value in words.items() if value or name not in self._unless_used})
+
+    @classmethod
+    def from_bytes(cls, payload: bytes) -> Self:
+        """Parse and validate.
+
+        Raises:
+            WireError: not of the documented form.
+        """
+        return read_message(cls, payload, cls._name, MAX_MESSAGE_BYTES)

@@ -9,19 +9,20 @@ from uuid import UUID, uuid5
 
 from earmark_edge.consent import Consent
 from earmark_edge.listen.sink import Flagged
-from earmark_edge.messages import MAX_MESSAGE_BYTES
-from earmark_edge.wire import MAX_JSON_INTEGER, canonical_json, check_id, is_utc, read_message, require
+from earmark_edge.wire import MAX_JSON_INTEGER, Message, check_id, is_utc, require
 from earmark_model.contract import LABELS
 
 _NAMESPACE = UUID("0c0f6bf0-2a6b-5a35-9a43-8f6f3a5b1d11")
 
 
 @dataclass(frozen=True, slots=True)
-class Announcement:
+class Announcement(Message):
     """That a sound was flagged. `announcement_id` tells a repetition from another event; `incident` is shared by parts of one happening.
 
     `at`: when it began, ISO 8601 in UTC. `count`: how many events the input had since the device started, this one included.
     """
+
+    _name = "announcement"
 
     announcement_id: str
     stream: str
@@ -48,19 +49,6 @@ class Announcement:
     def as_json(self) -> Mapping[str, Any]:
         """For programs."""
         return asdict(self)
-
-    def to_bytes(self) -> bytes:
-        """Canonical JSON."""
-        return canonical_json(asdict(self))
-
-    @classmethod
-    def from_bytes(cls, payload: bytes) -> Announcement:
-        """Parse and validate.
-
-        Raises:
-            WireError: not of the documented form.
-        """
-        return read_message(cls, payload, "announcement", MAX_MESSAGE_BYTES)
 
     def is_covered_by(self, consent: Consent) -> bool:
         """Whether the household lets this sound be told of."""

@@ -10,9 +10,10 @@ from fastapi import APIRouter, Path, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from earmark_edge.event import MAX_EVENT_BYTES, Event, Receipt, WireError
-from earmark_edge.messages import MAX_MESSAGE_BYTES, Dropped, tombstone_bytes
+from earmark_edge.messages import Dropped, tombstone_bytes
 from earmark_edge.seal import WRAPPED_KEY_HEADER
 from earmark_edge.signature import Purpose
+from earmark_edge.wire import MAX_MESSAGE_BYTES
 from earmark_review.blobs import IncomingBlob
 from earmark_review.errors import (
     EventConflictError,

@@ -9,9 +9,9 @@ from fastapi import APIRouter, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from earmark_edge.consent import Consent
-from earmark_edge.messages import MAX_MESSAGE_BYTES, Enrolled, EnrolRequest, Heartbeat, key_of, statuses_bytes
+from earmark_edge.messages import Enrolled, EnrolRequest, Heartbeat, key_of, statuses_bytes
 from earmark_edge.signature import SIGNATURE_HEADER, Purpose, SignatureError, check, from_header
-from earmark_edge.wire import WireError, parse_object
+from earmark_edge.wire import MAX_MESSAGE_BYTES, WireError, parse_object
 from earmark_review.errors import EnrolmentError, EventRefusedError
 from earmark_review.service import Service
 from earmark_review.store.devices import Device, enrol
