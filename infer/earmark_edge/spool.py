@@ -6,14 +6,14 @@ import contextlib
 import hashlib
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
-from earmark_edge.event import Event, Receipt, WireError
+from earmark_edge.event import Event, Receipt
+from earmark_edge.salvage import is_event, salvage
 from earmark_edge.seal import SealedParcel
 
 SPOOL_FILE = "outbox.db"
@@ -23,7 +23,6 @@ RESERVE_BYTES = 1 << 20
 MOST_WAIT_S = 24 * 3600.0
 _FIRST_WAIT_S = 60.0
 _VERSION = 1
-_MOST_PLACES = 10_000  # looked through where a damaged file does not say how many events it holds
 _BUSY_TIMEOUT_S = 30.0
 
 
@@ -155,7 +154,7 @@ class Spool:
 
     def _put(self, sealed: SealedParcel, is_urgent: bool, *, with_objects: bool) -> bool:  # noqa: FBT001 - `put` names it
         event_id = sealed.event.event_id
-        with self._change("put") as conn:
+        with self.change("put") as conn:
             if conn.execute("SELECT 1 FROM events WHERE event_id = ?", (event_id,)).fetchone():
                 return False
             words = (event_id, sealed.payload, sealed.signature, is_urgent, self._now().isoformat())
@@ -168,7 +167,7 @@ class Spool:
         return True
 
     def _make_room(self, needed_bytes: int) -> None:
-        with self._change("make room") as conn:
+        with self.change("make room") as conn:
             self._drop_down_to(conn, max(0, self._waiting_bytes(conn) - needed_bytes))
 
     def _drop_down_to(self, conn: sqlite3.Connection, most_bytes: int) -> None:
@@ -208,7 +207,7 @@ class Spool:
             declared = next(clip for clip in found.event.clips if clip.tier == sealed.tier)
             if hashlib.sha256(sealed.ciphertext).hexdigest() == declared.sha256:
                 return sealed
-            with self._change("damaged object") as conn:  # the disk lost some of it, so it will never come
+            with self.change("damaged object") as conn:  # the disk lost some of it, so it will never come
                 lost = "UPDATE objects SET state = 'dropped', ciphertext = NULL, wrapped = NULL WHERE event_id = ? AND tier = ?"
                 conn.execute(lost, (sealed.event_id, sealed.tier))
         return None
@@ -221,7 +220,7 @@ class Spool:
             f"WHERE {condition} AND (not_before <= ? OR not_before > ?) ORDER BY is_urgent DESC, place LIMIT 1"
         )
         while (row := self._conn.execute(query, (now, now + MOST_WAIT_S)).fetchone()) is not None:
-            if _is_event(row[1], row[0]):
+            if is_event(row[1], row[0]):
                 return SpooledEvent(row[0], row[1], row[2], bool(row[3]), row[4])
             self._end("damaged", "event_id = ?", (row[0],))  # the disk lost some of it, so nobody can take it
         return None
@@ -234,7 +233,7 @@ class Spool:
 
     def record_receipt(self, receipt: Receipt, raw: bytes, signature: bytes) -> None:
         """Keep a receipt whose signature was checked, and wipe what it says the service holds."""
-        with self._change("receipt") as conn:
+        with self.change("receipt") as conn:
             is_done = not receipt.tiers_missing
             words = (raw, signature, receipt.received_at, "delivered" if is_done else "announced", receipt.event_id)
             conn.execute(
@@ -266,7 +265,7 @@ class Spool:
         return len(mine)
 
     def _end(self, state: str, condition: str, words: tuple[str, ...]) -> None:
-        with self._change(state) as conn:
+        with self.change(state) as conn:
             conn.execute(f"UPDATE events SET state = ?, trouble = '' WHERE {condition}", (state, *words))  # noqa: S608 - our own words
             wipe = f"UPDATE objects SET state = 'wiped', ciphertext = NULL, wrapped = NULL WHERE {condition} AND state = 'waiting'"  # noqa: S608 - our own words
             conn.execute(wipe, words)
@@ -274,7 +273,7 @@ class Spool:
 
     def set_aside(self, event_id: str, trouble: str) -> None:
         """The service refused this event: try it again later and later, at most once a day, and go on with the others."""
-        with self._change("set aside") as conn:
+        with self.change("set aside") as conn:
             (failures,) = conn.execute("SELECT failures FROM events WHERE event_id = ?", (event_id,)).fetchone()
             not_before = self._now().timestamp() + min(MOST_WAIT_S, _FIRST_WAIT_S * 2.0 ** min(failures, 20))
             words = (failures + 1, not_before, trouble[:400], event_id)
@@ -282,12 +281,12 @@ class Spool:
 
     def retry_all(self) -> None:
         """What was set aside is due at once."""
-        with self._change("retry") as conn:
+        with self.change("retry") as conn:
             conn.execute("UPDATE events SET not_before = 0 WHERE not_before > 0")
 
     def keep_status(self, event_id: str, status: bytes) -> None:
         """Keep what the service said became of an event."""
-        with self._change("status") as conn:
+        with self.change("status") as conn:
             conn.execute("UPDATE events SET status = ? WHERE event_id = ?", (status, event_id))
 
     def rows(self) -> Iterator[sqlite3.Row]:
@@ -318,7 +317,7 @@ class Spool:
         return int(conn.execute("SELECT coalesce(sum(length), 0) FROM objects WHERE state = 'waiting'").fetchone()[0])
 
     @contextmanager
-    def _change(self, name: str) -> Iterator[sqlite3.Connection]:
+    def change(self, name: str) -> Iterator[sqlite3.Connection]:
         """One transaction, on the disk when the block is over, or undone."""
         self._step(f"before {name}")
         self._conn.execute("BEGIN IMMEDIATE")
@@ -371,71 +370,6 @@ def open_spool(
             if part.exists():
                 part.rename(aside.with_name(aside.name + suffix))
         fresh = Spool(path, cap_bytes, now=now, step=step)
-        events, objects = _salvage(aside, fresh)
+        events, objects = salvage(aside, fresh)
         tell(f"{path}: damaged ({error}); moved to {aside.name}; {events} events and {objects} clips of it could be read and go on")
         return fresh
-
-
-def _salvage(damaged: Path, fresh: Spool) -> tuple[int, int]:
-    """Copy, row by row, what can be read; a row that lies in a damaged part costs no other."""
-    events = objects = 0
-    with closing(sqlite3.connect(damaged)) as old:
-        for place in range(1, 1 + _highest(old)):
-            for row in _readable(old, "SELECT * FROM events WHERE place = ?", place):
-                if not _is_event(row[2], row[1]):
-                    continue
-                with fresh._change("salvage") as conn:  # noqa: SLF001 - the same module
-                    if _salvage_event(conn, row):
-                        events += 1
-                        objects += _salvage_objects(old, conn, row[1], row[2])
-    return events, objects
-
-
-def _salvage_event(conn: sqlite3.Connection, row: tuple[Any, ...]) -> bool:
-    """Whether the event is new and went in: as it was, or, where what was noted beside it is damaged, as one that waits and goes first."""
-    _, event_id, payload, signature, *_ = row
-    if conn.execute("SELECT 1 FROM events WHERE event_id = ?", (event_id,)).fetchone() or not isinstance(signature, bytes):
-        return False
-    if conn.execute(f"INSERT OR IGNORE INTO events VALUES ({', '.join('?' * len(row))})", row).rowcount:  # noqa: S608 - our own words
-        return True
-    words = (event_id, payload, signature, True, datetime.now(UTC).isoformat())
-    conn.execute("INSERT INTO events (event_id, payload, signature, is_urgent, spooled_at) VALUES (?, ?, ?, ?, ?)", words)
-    return True
-
-
-def _salvage_objects(old: sqlite3.Connection, conn: sqlite3.Connection, event_id: str, payload: bytes) -> int:
-    count = 0
-    for clip in Event.from_bytes(payload).clips:
-        found = _readable(old, "SELECT * FROM objects WHERE event_id = ? AND tier = ?", event_id, clip.tier)
-        row = next(
-            (row for row in found if row[:2] == (event_id, clip.tier) and (row[5] != "waiting" or _is_object(row, clip.sha256))), None
-        )
-        # An object that cannot be read is one that was dropped, and so is one whose state is damaged, which the table does not take.
-        for words in (row, (event_id, clip.tier, clip.length, None, None, "dropped")):
-            if words is not None:
-                conn.execute("INSERT OR IGNORE INTO objects VALUES (?, ?, ?, ?, ?, ?)", words)
-        count += row is not None and row[5] == "waiting"
-    return count
-
-
-def _readable(conn: sqlite3.Connection, query: str, *words: object) -> list[tuple[Any, ...]]:
-    rows: list[tuple[Any, ...]] = []
-    with contextlib.suppress(sqlite3.Error, OverflowError, UnicodeDecodeError):
-        rows.extend(conn.execute(query, words))
-    return rows
-
-
-def _highest(conn: sqlite3.Connection) -> int:
-    found = _readable(conn, "SELECT max(place) FROM events")
-    return int(str(found[0][0] or 0)) if found else _MOST_PLACES
-
-
-def _is_event(payload: Any, event_id: Any) -> bool:
-    try:
-        return isinstance(payload, bytes) and Event.from_bytes(payload).event_id == event_id
-    except WireError:
-        return False
-
-
-def _is_object(row: tuple[Any, ...], sha256: str) -> bool:
-    return isinstance(row[4], bytes) and hashlib.sha256(row[4]).hexdigest() == sha256

@@ -11,8 +11,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.edge.parcels import sealed
 
-from earmark_edge import spool as spool_module
 from earmark_edge.event import Receipt
+from earmark_edge.salvage import salvage
 from earmark_edge.spool import MOST_WAIT_S, RESERVE_BYTES, RESERVE_FILE, Spool, SpoolError, SpoolFullError, open_spool
 
 CAP = 1 << 20
@@ -390,7 +390,7 @@ def test_a_salvaged_object_whose_bytes_changed_is_not_given_out(tmp_path, clock)
         raw.execute("UPDATE events SET payload = payload")
     raw.close()
     fresh = Spool(tmp_path / "fresh.db", CAP, now=clock)
-    assert spool_module._salvage(path, fresh) == (1, 1)
+    assert salvage(path, fresh) == (1, 1)
     assert states(fresh) == {("event-0", 0): "waiting", ("event-0", 3): "dropped"}
     fresh.close()
 
