@@ -30,7 +30,7 @@ Source = Dataset[Example] | Dataset[Again]
 
 
 class Taught(Dataset[Example]):
-    """A `ClipDataset` whose `teacher` is what YAMNet says of the very sound that the network hears, mixed and in its room.
+    """A `ClipDataset` whose `teacher` is what YAMNet says of the very sound.
 
     Raises:
         ValueError: YAMNet has no such class.

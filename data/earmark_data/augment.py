@@ -30,6 +30,12 @@ def gain(audio: Audio, level_db: float) -> Audio:
     return louder
 
 
+def drawn_gain(audio: Audio, range_db: tuple[float, float], rng: np.random.Generator) -> Audio:
+    """Scale by decibels drawn from a range, but never so far that a peak is overdriven by more than 6 dB."""
+    peak_db = 20 * np.log10(max(float(np.abs(audio).max()), 1e-6))
+    return gain(audio, float(min(rng.uniform(*range_db), 6.0 - peak_db)))
+
+
 def mix_at_snr(signal: Audio, noise: Audio, snr_db: float) -> Audio:
     """`signal` with `noise` scaled so that their powers stand `snr_db` apart; unchanged where either is silent.
 

@@ -118,16 +118,11 @@ class ClipDataset(Dataset[Example]):
         if rng.random() < self.config.noise:
             floor = augment.coloured_noise(audio.size, rng.uniform(0, 2), rng)
             audio = augment.mix_at_snr(audio, floor, rng.uniform(*self.config.noise_snr_db))
-        return example._replace(audio=augment.gain(audio, self._level_db(audio, rng)))
+        return example._replace(audio=augment.drawn_gain(audio, self.config.gain_db, rng))
 
     def crop(self, label: str, rng: np.random.Generator) -> NDArray[np.float32]:
         """A window `[samples]` of some clip of that label, or of the first that the corpus holds."""
         return self._clip(label, rng).audio
-
-    def _level_db(self, audio: NDArray[np.float32], rng: np.random.Generator) -> float:
-        """A gain drawn from the range, but never one that overdrives a peak by more than 6 dB."""
-        peak_db = 20 * np.log10(max(float(np.abs(audio).max()), 1e-6))
-        return float(min(rng.uniform(*self.config.gain_db), 6.0 - peak_db))
 
     def _over_another(self, example: Example, rng: np.random.Generator) -> Example:
         background = self._clip(rng.choice(["background", "background", "speech", "other_human", "laughter"]), rng)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -74,6 +73,4 @@ class Degraded(Dataset[Again]):
         if rng.random() < config.babble:
             voices = [self.examples.crop("speech", rng) for _ in range(rng.integers(config.voices[0], config.voices[1] + 1))]
             audio = augment.mix_at_snr(audio, np.sum(voices, 0, dtype=np.float32), rng.uniform(*config.babble_snr_db))
-        peak_db = 20 * math.log10(max(float(np.abs(audio).max()), 1e-6))
-        gain_db = rng.uniform(*(config.far_gain_db if rng.random() < config.far else config.gain_db))
-        return augment.gain(audio, min(gain_db, 6.0 - peak_db))  # overdriven by 6 dB at most
+        return augment.drawn_gain(audio, config.far_gain_db if rng.random() < config.far else config.gain_db, rng)

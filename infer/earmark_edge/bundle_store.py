@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import re
 import shutil
 import threading
@@ -22,7 +21,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from earmark_edge.bundle_offer import TRIAL_WORDS, BundleOffer, OfferedFile
-from earmark_edge.keys import KeyFileError, read_private, write_private
+from earmark_edge.keys import KeyFileError, read_private, sync_folder, write_private
 from earmark_edge.oneline import one_line
 from earmark_edge.signature import Purpose, SignatureError, check
 from earmark_edge.wire import WireError, checked, parse_object, require
@@ -246,11 +245,7 @@ class BundleStore:
             if folder.exists():  # left by a life that ended before the shelf named it
                 shutil.rmtree(folder)
             part.replace(folder)
-            handle = os.open(self._folder, os.O_RDONLY)
-            try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)
+            sync_folder(self._folder)
         except OSError as error:
             msg = f"{folder}: cannot be written ({error.strerror})"
             raise KeyFileError(msg) from error

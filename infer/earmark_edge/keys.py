@@ -136,11 +136,20 @@ def write_private(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         aside.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync_folder(path.parent)
     except OSError as error:
         msg = f"{path}: cannot be written ({error.strerror})"
         raise KeyFileError(msg) from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Put on the disk which names a folder holds: a file that was renamed into it is there after a power cut.
+
+    Raises:
+        OSError: it cannot be.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

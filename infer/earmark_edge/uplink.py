@@ -209,10 +209,7 @@ class Uplink:
         Raises:
             UplinkError, UplinkDownError: as for `announce`.
         """
-        answer = self._request("GET", "policy", b"", {})
-        if answer.status == HTTPStatus.NO_CONTENT:
-            return None
-        return answer.body, self._checked(answer, Purpose.POLICY)
+        return self._document("policy", Purpose.POLICY)
 
     def bundle_offer(self) -> tuple[bytes, bytes] | None:
         """The bundle that this device is offered and the signature on it, which was checked; None where there is none.
@@ -220,10 +217,7 @@ class Uplink:
         Raises:
             UplinkError, UplinkDownError: as for `announce`.
         """
-        answer = self._request("GET", "bundle", b"", {})
-        if answer.status == HTTPStatus.NO_CONTENT:
-            return None
-        return answer.body, self._checked(answer, Purpose.BUNDLE)
+        return self._document("bundle", Purpose.BUNDLE)
 
     def bundle_file(self, version: int, file: OfferedFile) -> bytes:
         """A file of an offered bundle, never more than its length; whoever asks compares its hash.
@@ -250,6 +244,11 @@ class Uplink:
     def _signed(self, method: str, target: str, purpose: Purpose, payload: bytes, event_id: str = "") -> _Answer:
         headers = {"Content-Type": "application/json", SIGNATURE_HEADER: header_of(sign(self._credentials.device_key, purpose, payload))}
         return self._request(method, target, payload, headers, event_id)
+
+    def _document(self, path: str, purpose: Purpose) -> tuple[bytes, bytes] | None:
+        """A document that the service signed, and the signature, which was checked; None where it has none for this device."""
+        answer = self._request("GET", path, b"", {})
+        return None if answer.status == HTTPStatus.NO_CONTENT else (answer.body, self._checked(answer, purpose))
 
     def _checked(self, answer: _Answer, purpose: Purpose) -> bytes:
         """The service's signature on its answer."""

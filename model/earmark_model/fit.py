@@ -192,8 +192,7 @@ class Trainer:
         """
         assert self.config.heads is not None
         assert self.began is not None
-        tagger = self.averaged.module
-        assert isinstance(tagger, Tagger)
+        tagger = self._mean()
         network = drawn_back(tagger.network, self.began, self.config.heads.keep)
         network.load_state_dict({name: value for name, value in self.began.items() if name.startswith("teacher_head")}, strict=False)
         tagger.network = network
@@ -207,8 +206,7 @@ class Trainer:
             CheckpointError: the checkpoint could not be written.
         """
         assert self.config.heads is not None
-        pace, tagger = Pace(), self.averaged.module
-        assert isinstance(tagger, Tagger)
+        pace, tagger = Pace(), self._mean()
         for loss in learn_heads(tagger.network, heard, taught, self.config.heads):
             pace.count(len(heard.embedding), loss)
         self.tagger.load_state_dict(tagger.state_dict())
@@ -264,14 +262,18 @@ class Trainer:
             own = np.random.SeedSequence((self.config.seed, self.processes.index, self.progression.epoch))
             torch.manual_seed(int(own.generate_state(1)[0]))
 
-    def _averaged_tagger(self) -> Tagger:
-        """What is measured: the moving average of the weights, settled as it will ship."""
+    def _mean(self) -> Tagger:
+        """The moving average of the weights."""
         tagger = self.averaged.module
         assert isinstance(tagger, Tagger)
+        return tagger
+
+    def _averaged_tagger(self) -> Tagger:
+        """What is measured: the moving average of the weights, settled as it will ship."""
         settled = Tagger(self.config.frontend, dataclasses.replace(self.config.network, teacher_labels=0))
         config = self.config
         settled.network = blended(
-            tagger.network, self.began, self.teacher_labels, keep=config.keep_began, teacher_share=config.teacher_share
+            self._mean().network, self.began, self.teacher_labels, keep=config.keep_began, teacher_share=config.teacher_share
         )
         return settled.to(self.device).eval()
 

@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from earmark_review.errors import SettingsError
 from earmark_review.store.overview import overview
 from earmark_review.store.service_figures import Figure, service_figures
+from earmark_review.web.middleware import pass_on
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import CallbackOptions, Meter, Observation
@@ -112,23 +113,14 @@ class Tracing:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on, and tell how it went."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        status, began_ns = 500, time.time_ns()
+        began_ns = time.time_ns()
 
-        async def send_noting_status(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        try:
-            await self._app(scope, receive, send_noting_status)
-        finally:
+        def note(status: int) -> None:
             route = getattr(scope.get("route"), "path", _NO_ROUTE)
             told = {"http.request.method": _method(scope), "http.route": route, "http.response.status_code": status}
             self._tracer.start_span(f"{_method(scope)} {route}", attributes=told, start_time=began_ns).end()
+
+        await pass_on(self._app, scope, receive, send, note)
 
 
 def _method(scope: Scope) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -48,6 +49,25 @@ class SecurityHeaders:
         await self._app(scope, receive, send_with_headers if scope["type"] == "http" else send)
 
 
+async def pass_on(app: ASGIApp, scope: Scope, receive: Receive, send: Send, note: Callable[[int], None]) -> None:
+    """Let `app` answer; `note` is called once it has, or has failed (500), with the status. What is no HTTP request passes unnoted."""
+    if scope["type"] != "http":
+        await app(scope, receive, send)
+        return
+    status = 500
+
+    async def send_noting_status(message: Message) -> None:
+        nonlocal status
+        if message["type"] == "http.response.start":
+            status = message["status"]
+        await send(message)
+
+    try:
+        await app(scope, receive, send_noting_status)
+    finally:
+        note(status)
+
+
 class AccessLog:
     """One line for each request. The path alone is written: a query string may hold what someone pasted there."""
 
@@ -56,20 +76,11 @@ class AccessLog:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on, and note how it went."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        status, began_s = 500, time.monotonic()
+        began_s = time.monotonic()
 
-        async def send_noting_status(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        try:
-            await self._app(scope, receive, send_noting_status)
-        finally:
+        def note(status: int) -> None:
             took_ms = 1000 * (time.monotonic() - began_s)
             path = scope["path"].encode("unicode_escape").decode()  # a line break in a path must not begin a line in the log
             logger.info("%s %s answered %d in %.0f ms", scope["method"], path, status, took_ms)
+
+        await pass_on(self._app, scope, receive, send, note)
