@@ -19,11 +19,10 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from bench.events import event_of
 from sqlalchemy import Connection, insert, select, update
 from sqlalchemy.exc import OperationalError
 
-from earmark_edge.event import Event
-from earmark_model.contract import LABELS, Reason
 from earmark_review import audit
 from earmark_review.accounts import Role, SignedIn
 from earmark_review.cases import LeaseTerms, Verdict
@@ -49,25 +48,7 @@ def person(number: int) -> SignedIn:
 def prepare(database: Database, count: int, people: int) -> None:
     """Accounts with sessions, a device, and so many cases that are ready."""
     now = datetime.now(UTC)
-    event = Event(
-        event_id="event",
-        boot_id="boot",
-        seq=0,
-        onset_s=1.0,
-        offset_s=2.0,
-        wall_time=now.isoformat(),
-        wall_uncertainty_s=1.0,
-        label="scream",
-        peak_score=0.9,
-        threshold=0.5,
-        reason=Reason.ABOVE_THRESHOLD,
-        scores=dict.fromkeys(LABELS, 0.1),
-        model_sha256="a" * 64,
-        config_sha256="b" * 64,
-        calibration_sha256=None,
-        consent_id="consent",
-        clips=(),
-    )
+    event = event_of("event", 0)
     common = {"device_id": 1, "sha256": "0" * 64, "payload": event.to_bytes(), "received_at": now, "boot_id": "boot", "label": "scream"}
     common |= {"peak_score": 0.9, "reason": "above_threshold", "length_s": 1.0}
     numbers = range(1, people + 1)

@@ -22,17 +22,16 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import numpy as np
+from bench.events import event_of
 from tests.review.postgres import missing_programs, running_postgres
 
-from earmark_edge.event import ClipObject, Event
+from earmark_edge.event import ClipObject
 from earmark_edge.seal import WRAPPED_KEY_HEADER, seal_parcel
 from earmark_edge.signature import SIGNATURE_HEADER, Purpose, header_of, public_of, sign
-from earmark_model.contract import LABELS, Reason
 from earmark_review.service import open_service
 from earmark_review.settings import read_settings
 
@@ -55,25 +54,7 @@ class Sending:
 def sealed(number: int, device_key: bytes, sealing_public: bytes, token: str) -> Sending:
     """One event with one clip, sealed and signed."""
     plain = os.urandom(CLIP_BYTES)
-    bare = Event(
-        event_id=f"event-{number}",
-        boot_id="boot",
-        seq=number,
-        onset_s=1.0,
-        offset_s=2.0,
-        wall_time=datetime.now(UTC).isoformat(),
-        wall_uncertainty_s=1.0,
-        label="scream",
-        peak_score=0.9,
-        threshold=0.5,
-        reason=Reason.ABOVE_THRESHOLD,
-        scores=dict.fromkeys(LABELS, 0.1),
-        model_sha256="a" * 64,
-        config_sha256="b" * 64,
-        calibration_sha256=None,
-        consent_id="consent",
-        clips=(ClipObject.of(2, "audio/flac", plain),),
-    )
+    bare = event_of(f"event-{number}", number, (ClipObject.of(2, "audio/flac", plain),))
     parcel = seal_parcel(bare, {2: plain}, device_key, sealing_public)
     event, made = parcel.event.to_bytes(), parcel.objects[2]
     common = {"authorization": f"Bearer {token}"}
