@@ -11,7 +11,8 @@ import numpy as np
 
 from earmark_data.manifest import ClipRow, read_manifest
 from earmark_edge.consent import Consent
-from earmark_edge.courier import Courier, write_consent
+from earmark_edge.consent_records import write_consent
+from earmark_edge.courier import Courier
 from earmark_edge.detector import Detector
 from earmark_edge.enrolling import enrol
 from earmark_edge.keys import read_credentials

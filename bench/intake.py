@@ -26,7 +26,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import numpy as np
-from bench.events import event_of
+from bench.events import consented, event_of
 from tests.review.postgres import missing_programs, running_postgres
 
 from earmark_edge.event import ClipObject
@@ -124,6 +124,7 @@ def measure(engine: str, database: str | None, count: int, connections: int) -> 
         for number in range(connections):
             key = hashlib.sha256(f"device {number}".encode()).digest()
             token = service.add_device(f"device-{number}", public_of(key))
+            consented(service, token, key)
             mine = range(number, count, connections)
             shares.append([sealed(one, key, service.identity.sealing_public, token) for one in mine])
         service.close()

@@ -11,7 +11,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from earmark_edge.consent import Consent
-from earmark_edge.courier import Courier, write_consent
+from earmark_edge.consent_records import write_consent
+from earmark_edge.courier import Courier
 from earmark_edge.enrolling import enrol
 from earmark_edge.keys import read_credentials
 from earmark_edge.outbox import Parcel

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from earmark_edge.consent import Consent, ConsentError
-from earmark_edge.keys import Credentials, KeyFileError, read_private, write_private
+from earmark_edge.consent_records import read_consent, read_former, read_signed, write_signed
+from earmark_edge.keys import Credentials, KeyFileError
 from earmark_edge.messages import Heartbeat
 from earmark_edge.outbox import Parcel
 from earmark_edge.policy import Policy, PolicyError, check_adoptable
 from earmark_edge.seal import seal_parcel
-from earmark_edge.signature import Purpose, SignatureError, check, public_of, sign
+from earmark_edge.signature import Purpose, SignatureError, check
 from earmark_edge.spool import Spool, SpooledEvent
-from earmark_edge.uplink import EventGoneError, SignedReceipt, Uplink, UplinkDownError, UplinkError
-from earmark_edge.wire import WireError, parse_object
+from earmark_edge.uplink import EventGoneError, SignedReceipt, UnconsentedError, Uplink, UplinkDownError, UplinkError
+from earmark_edge.wire import WireError
 
-CONSENT_FILE, POLICY_FILE, MUTE_FILE = "consent.json", "policy.json", "mute"
+POLICY_FILE, MUTE_FILE = "policy.json", "mute"
 _TIERS_WITHOUT_POLICY = (0, 1, 2)
 """Original audio leaves only where the household consents to it and a signed policy asks for it."""
 _DEFAULT_URGENT = ("scream",)
@@ -27,35 +27,6 @@ _DEFAULT_URGENT = ("scream",)
 
 class MutedError(PermissionError):
     """The device is muted: nothing is taken and nothing leaves."""
-
-
-def read_consent(state: Path, device_key: bytes) -> Consent:
-    """The household's record of consent, if it is the one that this device signed.
-
-    Raises:
-        ConsentError: there is none, or it was altered.
-    """
-    path = state / CONSENT_FILE
-    if not path.exists():
-        msg = "there is no consent record, without which nothing leaves; the household gives it with `earmark edge consent give`"
-        raise ConsentError(msg)
-    try:
-        payload, signature = _read_signed(path)
-        check(public_of(device_key), Purpose.CONSENT, payload, signature)
-        return Consent.from_bytes(payload)
-    except (KeyFileError, SignatureError, WireError, ValueError) as error:
-        msg = f"{path}: not a record that this device signed ({error}); nothing leaves until `earmark edge consent give`"
-        raise ConsentError(msg) from error
-
-
-def write_consent(state: Path, device_key: bytes, consent: Consent) -> None:
-    """Sign a record and keep it, in place of the one before.
-
-    Raises:
-        KeyFileError: it cannot be written.
-    """
-    payload = consent.to_bytes()
-    _write_signed(state / CONSENT_FILE, payload, sign(device_key, Purpose.CONSENT, payload))
 
 
 def read_policy(state: Path, signing_key: bytes) -> Policy | None:
@@ -68,7 +39,7 @@ def read_policy(state: Path, signing_key: bytes) -> Policy | None:
     if not path.exists():
         return None
     try:
-        payload, signature = _read_signed(path)
+        payload, signature = read_signed(path)
         check(signing_key, Purpose.POLICY, payload, signature)
         return Policy.from_bytes(payload)
     except (KeyFileError, SignatureError, WireError, ValueError) as error:
@@ -103,7 +74,9 @@ class Courier:
     ) -> None:
         self.state, self.credentials, self.spool = state, credentials, spool
         self._now, self._tell = now, tell
-        self._consent_sent: bytes | None = None
+        self._sent: dict[str, bytes] = {}
+        """The records of consent that the service was sent since this began, by name."""
+        self._sent_again: set[str] = set()
 
     def consent(self) -> Consent:
         """The consent that stands.
@@ -112,12 +85,21 @@ class Courier:
             ConsentError: there is none, it was altered, withdrawn, or has expired.
             MutedError: the device is muted.
         """
+        consent = self._unmuted_record()
+        consent.check_holds(self._now())
+        return consent
+
+    def _unmuted_record(self) -> Consent:
+        """The record in force, whether it holds or not.
+
+        Raises:
+            ConsentError: there is none, or it was altered.
+            MutedError: the device is muted.
+        """
         if is_muted(self.state):
             msg = "the device is muted; nothing is taken and nothing leaves until it is unmuted"
             raise MutedError(msg)
-        consent = read_consent(self.state, self.credentials.device_key)
-        consent.check_holds(self._now())
-        return consent
+        return read_consent(self.state, self.credentials.device_key)
 
     def policy(self) -> Policy | None:
         """The policy in force.
@@ -165,8 +147,9 @@ class Courier:
     def deliver(self, uplink: Uplink) -> Delivery:
         """Send whatever is due: consent, then all metadata, then clips; an event refused waits by itself, and the others go on."""
         delivered = 0
+        self._sent_again.clear()
         try:
-            self._send_consent(uplink)
+            self._send_records(uplink)
             while self._step(uplink):
                 delivered += self._done
         except (UplinkDownError, ConsentError, MutedError) as error:
@@ -183,24 +166,24 @@ class Courier:
         self.consent()  # mute wins at once, in the middle of a queue too
         event = self.spool.next_event()
         if event is not None:
-            self._send(event, lambda: uplink.announce(event), ())
+            self._send(uplink, event, lambda: uplink.announce(event), ())
             return True
         dropped = self.spool.next_dropped()
         if dropped is not None:
-            self._send(dropped[0], lambda: uplink.drop(*dropped), dropped[1])
+            self._send(uplink, dropped[0], lambda: uplink.drop(*dropped), dropped[1])
             return True
         sealed = self.spool.next_object()
         if sealed is None:
             return False
         owner = self.spool.event(sealed.event_id)
         assert owner is not None, "an object without its event"
-        self._send(owner, lambda: uplink.upload(owner, sealed), (sealed.tier,))
+        self._send(uplink, owner, lambda: uplink.upload(owner, sealed), (sealed.tier,))
         return True
 
-    def _send(self, event: SpooledEvent, request: Callable[[], SignedReceipt], settled: tuple[int, ...]) -> None:
+    def _send(self, uplink: Uplink, event: SpooledEvent, request: Callable[[], SignedReceipt], settled: tuple[int, ...]) -> None:
         """Make a request whose receipt must not still miss the tiers `settled`."""
         try:
-            signed = request()
+            signed = self._answered(uplink, event, request)
         except EventGoneError:
             self.spool.record_gone(event.event_id)
             self._tell(f"event {event.event_id}: the service deleted it; wiped here too")
@@ -215,11 +198,38 @@ class Courier:
             if forgotten := sorted({*settled} & {*signed.receipt.tiers_missing}):
                 self.spool.set_aside(event.event_id, f"the service still misses tiers {forgotten} after they were sent")
 
-    def _send_consent(self, uplink: Uplink) -> None:
-        payload = self.consent().to_bytes()
-        if self._consent_sent != payload and self.spool.counts().events:
+    def _answered(self, uplink: Uplink, event: SpooledEvent, request: Callable[[], SignedReceipt]) -> SignedReceipt:
+        """The answer to a request; a service that has lost the record of consent behind it gets that again, once in a round."""
+        try:
+            return request()
+        except UnconsentedError:
+            record = self._records().get(event.event.consent_id)
+            if record is None or record.consent_id in self._sent_again:
+                raise
+            self._sent_again.add(record.consent_id)
+            uplink.send_consent(record.to_bytes())
+            return request()
+
+    def _records(self) -> dict[str, Consent]:
+        """Every record of consent that this device signed, by name."""
+        current = self._unmuted_record()
+        return {**read_former(self.state, self.credentials.device_key), current.consent_id: current}
+
+    def _send_records(self, uplink: Uplink) -> None:
+        """Send that a record of consent was withdrawn; then, where consent stands, each record under which something waits."""
+        records = self._records()
+        for record in records.values():
+            if record.withdrawn_at:
+                self._send_record(uplink, record)
+        self.consent()
+        for name in sorted(self.spool.waiting_consents() & records.keys()):
+            self._send_record(uplink, records[name])
+
+    def _send_record(self, uplink: Uplink, record: Consent) -> None:
+        payload = record.to_bytes()
+        if self._sent.get(record.consent_id) != payload:
             uplink.send_consent(payload)
-            self._consent_sent = payload
+            self._sent[record.consent_id] = payload
 
     def adopt_policy(self, uplink: Uplink) -> Policy | None:
         """Ask for the policy in force and adopt it, where it is newer and within consent; returns the one now in force.
@@ -239,7 +249,7 @@ class Courier:
             raise PolicyError(str(error)) from error
         check_adoptable(new, current, consent)
         if new != current:
-            _write_signed(self.state / POLICY_FILE, *answer)
+            write_signed(self.state / POLICY_FILE, *answer)
         return new
 
     def heartbeat(self, boot_id: str, next_seq: int, config_sha256: str, model_sha256: str, canary: str = "") -> Heartbeat:
@@ -268,15 +278,3 @@ class Courier:
             consent_id=consent_id,
             policy_version=policy.version if policy else 0,
         )
-
-
-def _read_signed(path: Path) -> tuple[bytes, bytes]:
-    raw = parse_object(read_private(path), path.name)
-    if not (isinstance(raw.get("document"), str) and isinstance(raw.get("signature"), str)):
-        msg = "expected a document and its signature"
-        raise WireError(msg)
-    return raw["document"].encode(), bytes.fromhex(raw["signature"])
-
-
-def _write_signed(path: Path, payload: bytes, signature: bytes) -> None:
-    write_private(path, json.dumps({"document": payload.decode(), "signature": signature.hex()}, indent=1).encode())

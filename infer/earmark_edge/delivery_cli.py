@@ -17,7 +17,8 @@ import typer
 
 from earmark_edge.announce.store import STORE_FILE, Announced, AnnounceStore, AnnounceStoreError
 from earmark_edge.consent import Consent, ConsentError
-from earmark_edge.courier import Courier, MutedError, read_consent, write_consent
+from earmark_edge.consent_records import read_consent, write_consent
+from earmark_edge.courier import Courier, MutedError
 from earmark_edge.enrolling import enrol
 from earmark_edge.keys import KeyFileError, device_key, read_credentials
 from earmark_edge.ledger import LedgerEntry, announced_json, lines_of, lines_of_announced

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.resources import files
@@ -70,6 +70,21 @@ class Counts:
     dropped: int
     set_aside: int
     damaged: int
+
+
+def refusals(path: Path) -> list[str]:
+    """Why the service refused each event that waits to be tried again, in order; nothing is written, whoever else has the file open.
+
+    Raises:
+        SpoolError: it cannot be read.
+    """
+    query = "SELECT trouble FROM events WHERE trouble != '' AND state IN ('waiting', 'announced') ORDER BY place"
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=_BUSY_TIMEOUT_S)) as conn:
+            return [trouble for (trouble,) in conn.execute(query)]
+    except sqlite3.Error as error:
+        msg = f"{path}: the outbox cannot be read ({error})"
+        raise SpoolError(msg) from error
 
 
 class Spool:
@@ -253,6 +268,11 @@ class Spool:
     def record_gone(self, event_id: str) -> None:
         """The service proved that it deleted the event: wipe it here too."""
         self._end("gone", "event_id = ?", (event_id,))
+
+    def waiting_consents(self) -> set[str]:
+        """The names of the records of consent under which something waits."""
+        query = "SELECT payload FROM events WHERE state IN ('waiting', 'announced')"
+        return {Event.from_bytes(payload).consent_id for (payload,) in self._conn.execute(query)}
 
     def withdraw(self, consent_id: str) -> int:
         """Consent ended: wipe what was not delivered under it, and return how many events that were."""

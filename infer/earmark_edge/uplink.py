@@ -30,6 +30,10 @@ from earmark_edge.wire import canonical_json
 _DONE = {HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.NO_CONTENT}
 _PASSING = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
 """Refusals that may be otherwise in a moment; so may every failure of the service itself (5xx)."""
+_UNCONSENTED = "urn:earmark:problem:consent-required"
+"""The type of the problem with which a service refuses what no record of consent covers."""
+CONSENT_REQUIRED = "consent required"
+"""How the text of an `UnconsentedError` begins."""
 _MOST_ANSWER_BYTES = 4 * 2**20
 _MOST_PROBLEM_BYTES = 64 * 2**10
 
@@ -40,6 +44,10 @@ class UplinkError(RuntimeError):
 
 class EventGoneError(UplinkError):
     """The service proved, by its signature, that it deleted this event."""
+
+
+class UnconsentedError(UplinkError):
+    """The service has no record of consent that covers what it was sent."""
 
 
 class UplinkDownError(UplinkError):
@@ -280,18 +288,25 @@ class Uplink:
                         raise UplinkError(msg)
                     return _Answer(answer.status_code, content, answer.headers.get(SIGNATURE_HEADER))
                 cause = f"{method} {address}: {told(answer.status_code, content)}"
-                if answer.status_code == HTTPStatus.UNAUTHORIZED:
-                    raise UplinkDownError(cause)
-                if answer.status_code == HTTPStatus.GONE and self._is_tombstone(event_id, answer.headers.get(SIGNATURE_HEADER)):
-                    raise EventGoneError(cause)
-                if answer.status_code not in _PASSING and answer.status_code < HTTPStatus.INTERNAL_SERVER_ERROR:
-                    raise UplinkError(cause)
+                self._raise_refusal(answer.status_code, content, answer.headers.get(SIGNATURE_HEADER), event_id, cause)
                 asked_s = _retry_after_s(answer.headers.get("Retry-After"), self._now())
             failures += 1
             if failures >= self._backoff.attempts:
                 msg = f"{cause} (given up after {failures} attempts)"
                 raise UplinkDownError(msg)
             self._sleep(self._backoff.wait_s(failures, self._rng, asked_s))
+
+    def _raise_refusal(self, status: int, content: bytes, signature: str | None, event_id: str, cause: str) -> None:
+        """Raise where asking again would change nothing; a failure that may pass returns."""
+        if status == HTTPStatus.UNAUTHORIZED:
+            raise UplinkDownError(cause)
+        if status == HTTPStatus.GONE and self._is_tombstone(event_id, signature):
+            raise EventGoneError(cause)
+        if status == HTTPStatus.FORBIDDEN and _problem(content).get("type") == _UNCONSENTED:
+            msg = f"{CONSENT_REQUIRED}: {cause}"
+            raise UnconsentedError(msg)
+        if status not in _PASSING and status < HTTPStatus.INTERNAL_SERVER_ERROR:
+            raise UplinkError(cause)
 
     def _is_tombstone(self, event_id: str, field: str | None) -> bool:
         try:
@@ -336,13 +351,18 @@ def is_loopback(host: str) -> bool:
 
 def told(status: int, body: bytes) -> str:
     """The status and, of a problem document (RFC 9457), its title and detail."""
-    try:
-        problem: Any = json.loads(body)
-    except (ValueError, RecursionError):
-        problem = None
-    words = [problem.get(name) for name in ("title", "detail")] if isinstance(problem, dict) else []
+    words = [_problem(body).get(name) for name in ("title", "detail")]
     said = ": ".join(one_line(word) for word in words if isinstance(word, str) and word)
     return f"answered {status}" + (f", {said}" if said else "")
+
+
+def _problem(body: bytes) -> dict[str, Any]:
+    """A problem document; nothing where the body is none."""
+    try:
+        problem = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    return problem if isinstance(problem, dict) else {}
 
 
 def _retry_after_s(header: str | None, now: datetime) -> float | None:

@@ -34,6 +34,7 @@ class Action(StrEnum):
     EVENT_RECEIVED = "event.received"
     EVENT_CONFLICT = "event.conflict"
     EVENT_REPLAYED = "event.replayed_after_deletion"
+    EVENT_UNCONSENTED = "event.refused_without_consent"
     EVENT_DELETED = "event.deleted"
     OBJECT_HELD = "object.held"
     CASE_READY = "case.ready"
@@ -85,6 +86,7 @@ ALERTS = frozenset(
     {
         Action.EVENT_CONFLICT,
         Action.EVENT_REPLAYED,
+        Action.EVENT_UNCONSENTED,
         Action.EVIDENCE_MISSING,
         Action.SIGN_IN_PAUSED,
         Action.SIGNATURE_REFUSED,

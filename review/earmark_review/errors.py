@@ -47,6 +47,10 @@ class EventRefusedError(ReviewError, ValueError):
     """The event is not what the wire format says."""
 
 
+class ConsentRequiredError(ReviewError, PermissionError):
+    """The household behind the event has not consented to it, as far as its device told this service."""
+
+
 class EventConflictError(ReviewError, ValueError):
     """The device already sent other bytes under this event id."""
 

@@ -6,7 +6,8 @@ from pathlib import Path
 from tests.edge.review_double import SEALING_KEY, SIGNING_KEY, TOKEN, public_x25519
 
 from earmark_edge.consent import Consent
-from earmark_edge.courier import POLICY_FILE, _write_signed, write_consent
+from earmark_edge.consent_records import write_consent, write_signed
+from earmark_edge.courier import POLICY_FILE
 from earmark_edge.keys import Credentials, Enrolment, device_key, read_credentials, write_enrolment
 from earmark_edge.policy import Policy
 from earmark_edge.signature import Purpose, public_of, sign
@@ -40,5 +41,5 @@ def consented(state: Path, consent_id: str = "consent-7", **changes: object) -> 
 def asked(state: Path, tiers: tuple[int, ...], slice_probability: float = 0.0) -> Policy:
     """A policy that the service signed is in force, which asks for `tiers`, and draws from what lies below the thresholds."""
     policy = Policy(1, datetime.now(UTC).isoformat(), tiers, tuple(LABELS), slice_probability=slice_probability)
-    _write_signed(state / POLICY_FILE, policy.to_bytes(), sign(SIGNING_KEY, Purpose.POLICY, policy.to_bytes()))
+    write_signed(state / POLICY_FILE, policy.to_bytes(), sign(SIGNING_KEY, Purpose.POLICY, policy.to_bytes()))
     return policy

@@ -45,8 +45,8 @@ class Answer(NamedTuple):
     headers: tuple = ()
 
 
-def problem(status: int, title: str, detail: str = "", **headers: str) -> Answer:
-    body = json.dumps({"type": "about:blank", "status": status, "title": title, "detail": detail}).encode()
+def problem(status: int, title: str, detail: str = "", kind: str = "about:blank", **headers: str) -> Answer:
+    body = json.dumps({"type": kind, "status": status, "title": title, "detail": detail}).encode()
     return Answer(status, body, (("Content-Type", "application/problem+json"), *headers.items()))
 
 

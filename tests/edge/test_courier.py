@@ -10,12 +10,13 @@ from tests.edge.parcels import parcel
 from tests.edge.review_double import Answer, dropped, problem, signed
 
 from earmark_edge.consent import Consent, ConsentError
-from earmark_edge.courier import CONSENT_FILE, POLICY_FILE, Courier, MutedError, read_consent
+from earmark_edge.consent_records import CONSENT_FILE, FORMER_FOLDER, read_consent, read_former
+from earmark_edge.courier import POLICY_FILE, Courier, MutedError
 from earmark_edge.event import Event
 from earmark_edge.messages import Heartbeat
 from earmark_edge.policy import Policy, PolicyError, check_adoptable
 from earmark_edge.signature import Purpose, public_of
-from earmark_edge.spool import SPOOL_FILE, Spool
+from earmark_edge.spool import SPOOL_FILE, Spool, refusals
 from earmark_edge.uplink import Backoff, Uplink, UplinkError
 from earmark_edge.wire import WireError
 from earmark_model.contract import Reason
@@ -112,10 +113,75 @@ def test_after_its_time_consent_is_none(courier, uplink, service, clock):
     nothing_leaves(courier, uplink, service, ConsentError)
 
 
-def test_withdrawn_consent_is_none(courier, uplink, service, clock):
+def test_withdrawn_consent_is_none_and_nothing_leaves_but_that_it_was_withdrawn(courier, uplink, service, clock):
     courier.accept(parcel(1))
     consented(courier.state, withdrawn_at=clock.at.isoformat())
+    assert "withdrawn" in courier.deliver(uplink).trouble
+    assert [bool(given.withdrawn_at) for given in service.consents] == [True]
+    assert service.paths() == []
     nothing_leaves(courier, uplink, service, ConsentError)
+
+
+def test_a_withdrawal_that_could_not_be_told_is_told_when_consent_is_given_anew(courier, uplink, service, clock):
+    consented(courier.state, withdrawn_at=clock.at.isoformat())
+    consented(courier.state, "consent-8")
+    courier.accept(parcel(1))
+    assert courier.deliver(uplink).delivered == 1
+    assert [(given.consent_id, bool(given.withdrawn_at)) for given in service.consents] == [("consent-7", True), ("consent-8", False)]
+
+
+def test_what_waits_under_an_earlier_record_leaves_under_it_and_after_it(courier, uplink, service):
+    courier.accept(parcel(1))
+    consented(courier.state, "consent-8", tiers=(0,))
+    courier.accept(parcel(2))
+    assert courier.deliver(uplink).delivered == 2
+    assert [given.consent_id for given in service.consents] == ["consent-7", "consent-8"]
+    assert [request.path.rpartition("/")[2] for request in service.heard[:4]] == ["consent", "consent", "events", "events"]
+
+
+def test_records_before_the_one_in_force_are_kept_and_a_damaged_one_is_left_out(courier):
+    consented(courier.state, "consent/8")
+    given_again = consented(courier.state, "consent-7", tiers=(0,))
+    key = courier.credentials.device_key
+    assert read_consent(courier.state, key) == given_again
+    assert list(read_former(courier.state, key)) == ["consent/8"], "what is in force again is no former one"
+    (path,) = (courier.state / FORMER_FOLDER).iterdir()
+    path.write_text("{}")
+    assert read_former(courier.state, key) == {}
+
+
+# A service without the record
+
+
+def unconsented(_request=None):
+    return problem(403, "Consent required", "this device sent no record", kind="urn:earmark:problem:consent-required")
+
+
+def test_a_service_that_lost_the_record_gets_it_again_and_the_event_after_it(courier, uplink, service, told):
+    courier.accept(parcel(1))
+    courier.deliver(uplink)
+    courier.accept(parcel(2))
+    service.fail(unconsented)
+    assert courier.deliver(uplink).delivered == 1
+    assert len(service.consents) == 2
+    assert told == []
+    whole(service, 2)
+
+
+def test_a_service_that_refuses_for_want_of_consent_loses_nothing_and_is_not_asked_for_ever(courier, uplink, service, clock, told):
+    for number in range(3):
+        courier.accept(parcel(number))
+    service.fail(*[unconsented] * 4)
+    courier.deliver(uplink)
+    assert service.paths().count("POST /api/v1/events") == 4, "once each, and once again after the record"
+    assert len(service.consents) == 2
+    assert (courier.spool.counts().set_aside, courier.spool.counts().objects) == (3, 6)
+    assert all("consent required" in line for line in told)
+    assert refusals(courier.spool.path) == [line.partition("again later: ")[2] for line in told]
+    clock.advance(hours=1)
+    courier.deliver(uplink)
+    whole(service, 3)
+    assert refusals(courier.spool.path) == []
 
 
 def test_mute_wins_over_everything_in_the_middle_of_a_queue_too(courier, uplink, service):

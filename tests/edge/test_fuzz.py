@@ -15,7 +15,8 @@ from earmark_edge.announce.announcement import Announcement
 from earmark_edge.bundle_offer import BundleOffer, OfferedFile
 from earmark_edge.bundle_store import SHELF_FILE, BundleStore
 from earmark_edge.consent import Consent, ConsentError
-from earmark_edge.courier import CONSENT_FILE, POLICY_FILE, read_consent, read_policy
+from earmark_edge.consent_records import CONSENT_FILE, read_consent
+from earmark_edge.courier import POLICY_FILE, read_policy
 from earmark_edge.event import ClipObject, Event, Receipt, ScoreTrack
 from earmark_edge.keys import ENROLMENT_FILE, KeyFileError, read_credentials
 from earmark_edge.listen.status import STATUS_FILE, StatusError, read_status

@@ -20,8 +20,10 @@ import pytest
 import soundfile
 from argon2 import PasswordHasher
 from fastapi import FastAPI
+from sqlalchemy import delete, insert, select
 from tests.review.postgres import PostgresServer, missing_programs, running_postgres
 
+from earmark_edge.consent import Consent
 from earmark_edge.event import ClipObject, Event, Receipt, ScoreTrack
 from earmark_edge.picture import PICTURE_MEDIA_TYPE, third_octave_picture
 from earmark_edge.seal import WRAPPED_BYTES, WRAPPED_KEY_HEADER, seal_parcel
@@ -33,6 +35,7 @@ from earmark_review.identity import IDENTITY_FILE, ServiceIdentity
 from earmark_review.service import Service, open_service
 from earmark_review.settings import ReviewSettings
 from earmark_review.store.database import Database
+from earmark_review.store.schema import consents, devices
 from earmark_review.store.sessions import SignInRequest
 from earmark_review.tokens import csrf_token
 from earmark_review.web.app import create_app
@@ -40,6 +43,14 @@ from earmark_review.web.app import create_app
 BASE_URL = "http://review.test"
 PASSWORD = "long enough for a test"
 RATE_HZ = 16_000
+CONSENTED = {
+    "tiers": (0, 1, 2, 3),
+    "may_train": False,
+    "may_slice": True,
+    "labels": LABELS,
+    "given_at": "2026-01-01T00:00:00+00:00",
+    "expires_at": "2027-01-01T00:00:00+00:00",
+}
 
 
 class Clock:
@@ -272,6 +283,23 @@ def write_identity(data: Path) -> None:
     (folder / IDENTITY_FILE).chmod(0o600)
 
 
+def enrolled(service: Service, device: str = "kitchen") -> str:
+    """The token of a device whose household consented to everything but training."""
+    token = service.add_device(device, public_of(device_key(device)))
+    consented(service.database, device)
+    return token
+
+
+def consented(database: Database, device: str = "kitchen", consent_id: str = "consent-1", **changes: object) -> None:
+    """Keep a record of consent as `device` would have sent it, in place of the one before."""
+    given = Consent(consent_id, **{**CONSENTED, **changes})
+    with database.writing() as conn:
+        device_id = conn.execute(select(devices.c.device_id).where(devices.c.name == device)).scalar_one()
+        conn.execute(delete(consents).where(consents.c.device_id == device_id, consents.c.consent_id == consent_id))
+        row = {"device_id": device_id, "consent_id": consent_id, "payload": given.to_bytes(), "signature": b"-"}
+        conn.execute(insert(consents).values(**row, received_at=datetime.fromisoformat(given.given_at)))
+
+
 class House:
     """A service on a data folder, with its application and whoever uses it."""
 
@@ -292,7 +320,10 @@ class House:
         self.open()
 
     def device(self, name: str = "kitchen") -> Sender:
-        return Sender(self.app, self.service.add_device(name, public_of(device_key(name))), name)
+        return Sender(self.app, enrolled(self.service, name), name)
+
+    def consent(self, device: str = "kitchen", consent_id: str = "consent-1", **changes: object) -> None:
+        consented(self.service.database, device, consent_id, **changes)
 
     def user(self, name: str = "ada", role: Role = Role.REVIEWER) -> Browser:
         self.service.add_user(name, PASSWORD, role)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from sqlalchemy import insert, update
+from sqlalchemy import update
 from tests.review.conftest import track_for
 from typer.testing import CliRunner
 
@@ -37,12 +37,6 @@ def record(name, **changes):
     return Consent(f"consent-{name}", (0, 1, 2, 3), **{"may_train": True, **YEAR, **changes})
 
 
-def keep(house, device_id, consent):
-    row = {"device_id": device_id, "consent_id": consent.consent_id, "payload": consent.to_bytes(), "signature": b"-"}
-    with house.service.database.writing() as conn:
-        conn.execute(insert(consents).values(**row, received_at=house.clock()))
-
-
 def clip(path, hz):
     times = np.arange(32_000) / 16_000
     soundfile.write(path, 0.3 * np.sin(2 * np.pi * hz * times), 16_000, format="FLAC", subtype="PCM_16")
@@ -56,7 +50,7 @@ def exported(house, ada, make_sending, tmp_path):
     for number in range(1, HOMES + 1):
         name = f"home{number}"
         sender = house.device(name)
-        keep(house, number, record(name, may_train=number < HOMES))
+        house.consent(name, f"consent-{name}", may_train=number < HOMES)
         for verdict, hz in (("distress", 1_200), ("other_sound", 100)):
             plain = {0: ("application/json", track_for("cry", 2.0).to_bytes()), 3: ("audio/flac", clip(scratch, hz))}
             sender.send(make_sending(f"{name}-{verdict}", "cry", device=name, plain=plain, consent_id=f"consent-{name}"))

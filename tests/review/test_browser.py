@@ -11,9 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 from argon2 import PasswordHasher
-from tests.review.conftest import device_key, signature_field, wrapped_field, write_identity
+from tests.review.conftest import enrolled, signature_field, wrapped_field, write_identity
 
-from earmark_edge.signature import public_of
 from earmark_model.contract import Reason
 from earmark_review.accounts import Role
 from earmark_review.service import open_service
@@ -84,7 +83,7 @@ def send(server, one, token, device="kitchen"):
 
 @pytest.fixture
 def two_cases(server, make_sending):
-    token = server.service.add_device("kitchen", public_of(device_key("kitchen")))
+    token = enrolled(server.service)
     for event_id, label in (("event-1", "cry"), ("event-2", "scream")):
         send(server, make_sending(event_id, label, Reason.ROUTED_UNVERIFIED, masked=True, pictured=True), token)
 
@@ -173,7 +172,7 @@ def test_the_queue_shows_a_new_case_by_itself_and_keeps_the_focus(page, server, 
     sign_in(page)
     page.keyboard.press("j")
     page.keyboard.press("j")
-    token = server.service.add_device("nursery", public_of(device_key("nursery")))
+    token = enrolled(server.service, "nursery")
     send(server, make_sending("event-3", "baby_cry", device="nursery"), token, "nursery")
     page.clock.fast_forward(21_000)
     page.get_by_role("link", name="Baby cry").wait_for()

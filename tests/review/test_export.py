@@ -9,38 +9,25 @@ import re
 import numpy as np
 import pytest
 import soundfile
-from sqlalchemy import insert, update
 from tests.review.conftest import tone_bytes
 from typer.testing import CliRunner
 
 from earmark_data.manifest import read_manifest
-from earmark_edge.consent import Consent
 from earmark_review.cases import Verdict
 from earmark_review.cli import app
 from earmark_review.errors import KeyGoneError, SettingsError, UnknownEventError
 from earmark_review.export import Exported, export
 from earmark_review.store.caseload import case_file
 from earmark_review.store.golden import add_golden
-from earmark_review.store.schema import consents
-
-YEAR = {"given_at": "2026-01-01T00:00:00+00:00", "expires_at": "2027-01-01T00:00:00+00:00"}
-
-
-def consent(house, device_id, consent_id="consent-1", **changes):
-    payload = Consent(consent_id, (0, 1, 2, 3), **{"may_train": True, **YEAR, **changes}).to_bytes()
-    with house.service.database.writing() as conn:
-        row = {"device_id": device_id, "consent_id": consent_id, "payload": payload, "signature": b"-", "received_at": house.clock()}
-        conn.execute(insert(consents).values(**row))
 
 
 @pytest.fixture
 def decided(house, ada, make_sending):
     """Case ids by event of two devices, the first of which consents: a case for each verdict, and one with a corrected span."""
     found = {}
-    for device, number in (("kitchen", 1), ("porch", 2)):
+    for device in ("kitchen", "porch"):
         sender = house.device(device)
-        if number == 1:
-            consent(house, number)
+        house.consent(device, may_train=device == "kitchen")
         for verdict in ("distress", "play", "media", "other_sound"):
             event_id = f"{device}-{verdict}"
             sender.send(make_sending(event_id, "cry", masked=True, device=device))
@@ -93,9 +80,7 @@ def test_without_consent_there_are_labels_and_no_sound_and_no_names_at_all(house
 
 def test_a_new_version_of_a_record_has_another_name_and_the_record_keeps_its_own(house, decided, tmp_path):
     export(house.service, tmp_path / "first")
-    with house.service.database.writing() as conn:
-        payload = Consent("consent-1", (0, 1, 2, 3), **{"may_train": True, **YEAR, "given_at": "2026-01-02T00:00:00+00:00"}).to_bytes()
-        conn.execute(update(consents).values(payload=payload))
+    house.consent(may_train=True, given_at="2026-01-02T00:00:00+00:00")
     export(house.service, tmp_path / "second")
     first, second = (read_manifest(tmp_path / name / "manifest.csv").rows[0] for name in ("first", "second"))
     assert (first.consent, first.group) == (second.consent, second.group)
@@ -120,8 +105,7 @@ def test_a_withdrawal_ends_what_was_kept(house, decided, tmp_path, change):
     assert house.service.decryptor.open_consented(file, file.object_at(3)) == tone_bytes()
     with house.service.database.writing() as conn:
         add_golden(conn, decided["kitchen-play"], Verdict.PLAY, house.clock())
-        payload = Consent("consent-1", (0, 1, 2, 3), **{"may_train": True, **YEAR, **change}).to_bytes()
-        conn.execute(update(consents).values(payload=payload))
+    house.consent(**{"may_train": True, **change})
     with pytest.raises(KeyGoneError):
         house.service.decryptor.open_consented(file, file.object_at(3))
     assert house.service.shred_due() == 4

@@ -31,6 +31,7 @@ def test_what_a_reviewer_writes_stays_text(ada, bea, one_case):
 def test_what_a_device_writes_stays_text(house, sender, make_sending):
     aud = house.user("aud", Role.AUDITOR)
     hostile = "<script>alert(1)</script>"
+    house.consent(consent_id=hostile)
     sender.send(make_sending(event_id=hostile.replace("/", "|"), boot_id=hostile, consent_id=hostile))
     [case_id] = aud.case_ids()
     page = aud.client.get(f"/cases/{case_id}").text

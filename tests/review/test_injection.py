@@ -11,7 +11,6 @@ from urllib.parse import quote
 import pytest
 from tests.review.conftest import client_of
 from tests.review.test_access import FILLED
-from tests.review.test_export import consent
 from typer.testing import CliRunner
 
 from earmark_review.access import RULES, Audience
@@ -62,7 +61,7 @@ def hostile_words(house, make_sending):
     """A decided case and an asked-for original, with hostile words wherever anybody may write words; and who holds the second."""
     sender, ada = house.device(), house.user("ada")
     words = {"boot_id": f"boot {HOSTILE}"[:128], "consent_id": HOSTILE[:128]}
-    consent(house, 1, HOSTILE[:128])
+    house.consent(consent_id=HOSTILE[:128], may_train=True)
     for number, label in enumerate(("cry", "scream")):
         one = make_sending(f"{number}{HOSTILE.replace('/', '|')}"[:128], label, masked=True, **words)
         assert sender.post(one.payload).status_code == 201

@@ -4,11 +4,14 @@ import json
 from dataclasses import replace
 
 import pytest
-from tests.review.conftest import wrapped_field
+from tests.review.conftest import track_for, wrapped_field
 
 from earmark_edge.event import ClipObject, Receipt, WireError
+from earmark_model.contract import Reason
 from earmark_review.blobs import IncomingBlob
+from earmark_review.errors import UnknownEventError
 from earmark_review.store.devices import list_devices, revoke_device
+from earmark_review.store.intake import receipt_for
 
 
 def stored_blobs(house):
@@ -353,3 +356,63 @@ def test_a_device_is_marked_as_seen(house, sender, make_sending, clock):
     sender.post(make_sending().payload)
     with house.service.database.reading() as conn:
         assert [device.last_seen_at for device in list_devices(conn)] == [clock()]
+
+
+# Consent
+
+BEFORE = "2026-02-01T00:00:00+00:00"
+TRACK = {"plain": {0: ("application/json", track_for("scream").to_bytes())}}
+DRAWN = {"slice_probability": 0.1, "reason": Reason.BELOW_THRESHOLD, "policy_version": 1, **TRACK}
+
+
+def refused_without_consent(house, sender, one, said):
+    detail = is_problem(sender.post(one.payload), 403, "consent-required")
+    assert said in detail
+    assert state_of(house) == []
+    last = house.log()[-1]
+    assert (last.action, last.is_alert) == ("event.refused_without_consent", True)
+    with pytest.raises(UnknownEventError), house.service.database.reading() as conn:
+        receipt_for(conn, list_devices(conn)[0], one.event.event_id)
+
+
+def test_an_event_whose_record_of_consent_never_came_is_refused_until_it_comes(house, sender, make_sending):
+    one = make_sending(consent_id="consent-2")
+    refused_without_consent(house, sender, one, "PUT the household's signed record")
+    house.device("porch")
+    house.consent("porch", "consent-2")
+    refused_without_consent(house, sender, one, "this device sent no record")
+    house.consent(consent_id="consent-2")
+    sender.send(one)
+    assert state_of(house) == ["ready"]
+
+
+@pytest.mark.parametrize(
+    ("record", "event", "said"),
+    [
+        ({"withdrawn_at": BEFORE}, {}, "withdrawn"),
+        ({"expires_at": BEFORE}, {}, "expired"),
+        ({"tiers": (0,)}, {}, "tiers [3], only [0]"),
+        ({"labels": ("cry",)}, {}, "the sound scream, only cry"),
+        ({"may_slice": False}, DRAWN, "drawn from below the threshold"),
+    ],
+)
+def test_an_event_that_its_record_does_not_cover_is_refused(house, sender, make_sending, record, event, said):
+    house.consent(**record)
+    refused_without_consent(house, sender, make_sending(**event), said)
+    house.consent()
+    assert sender.post(make_sending(**event).payload).status_code == 201
+
+
+def test_what_was_heard_in_time_may_come_after_the_record_expired(house, sender, make_sending, clock):
+    clock.advance(400 * 86_400)
+    sender.send(make_sending())
+
+
+def test_after_a_withdrawal_no_clip_is_taken_and_what_is_held_gets_its_receipt(house, sender, make_sending):
+    one = make_sending()
+    first = sender.post(one.payload)
+    house.consent(withdrawn_at=BEFORE)
+    assert "withdrawn" in is_problem(sender.put("event-1", 3, one.objects[3]), 403, "consent-required")
+    assert stored_blobs(house) == []
+    again = sender.post(one.payload)
+    assert (again.status_code, again.content) == (200, first.content)

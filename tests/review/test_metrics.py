@@ -34,6 +34,7 @@ def busy(open_house, make_sending):
     house = open_house(metrics_token=TOKEN, run_s=600, lease_s=600, lease_limit_s=3600)
     nursery, other = house.device("nursery-cam"), house.device("grandmother")
     ada, bea = house.user("adalovelace", Role.SUPERVISOR), house.user("beatrix")
+    house.consent("nursery-cam", "household-7")
     nursery.send(make_sending("late", device="nursery-cam", consent_id="household-7"))
     house.clock.advance(72 * 3600)
     house.service.shred_due()

@@ -7,11 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from sqlalchemy import insert
 from tests.review.conftest import tone_bytes, track_for
 from typer.testing import CliRunner
 
-from earmark_edge.consent import Consent
 from earmark_model.contract import Reason
 from earmark_review.accounts import Role
 from earmark_review.cli import app
@@ -19,10 +17,8 @@ from earmark_review.misses import Home, estimate, misses_in_words
 from earmark_review.store.missed import missed
 from earmark_review.store.overview import overview, shares
 from earmark_review.store.policies import issue_policy
-from earmark_review.store.schema import consents
 
 ROUNDS = 600
-YEAR = {"given_at": "2026-01-01T00:00:00+00:00", "expires_at": "2027-01-01T00:00:00+00:00"}
 
 
 @dataclass(frozen=True)
@@ -102,11 +98,8 @@ def slices(house, ada, make_sending):
     with house.service.database.writing() as conn:
         issue_policy(conn, (0, 2), ("cry",), (), house.clock(), 0.1)
     senders = {1: house.device("home1"), 2: house.device("home2")}
-    with house.service.database.writing() as conn:
-        for number in (1, 2):
-            given = Consent(f"consent-{number}", (0, 1, 2), may_train=False, may_slice=number == 1, **YEAR).to_bytes()
-            row = {"device_id": number, "consent_id": f"consent-{number}", "payload": given, "signature": b"-"}
-            conn.execute(insert(consents).values(**row, received_at=house.clock()))
+    for number in (1, 2):
+        house.consent(f"home{number}", f"consent-{number}", tiers=(0, 1, 2), may_slice=number == 1)
     sent = [(1, "distress", {})] * 6 + [(1, "media", {})] * 2 + [(2, "distress", {})] * 3
     sent += [(1, "distress", {"slice_probability": 0.1, "reason": Reason.BELOW_THRESHOLD})]
     sent += [(1, "other_sound", {"slice_probability": 0.1, "reason": Reason.BELOW_THRESHOLD})] * 4

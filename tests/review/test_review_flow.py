@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from sqlalchemy import insert, select
+from sqlalchemy import select
 from tests.review.conftest import House
 
-from earmark_edge.consent import Consent
 from earmark_review.accounts import Role
 from earmark_review.cases import Verdict
 from earmark_review.store.golden import add_golden, golden_hits
-from earmark_review.store.schema import cases, consents
+from earmark_review.store.schema import cases
 
 
 @pytest.fixture
@@ -107,12 +106,7 @@ def test_a_span_is_kept_on_the_streams_clock(house, ada, one_case):
 def golden(open_house, make_sending):
     house = open_house(golden_share=1)
     case_id = one_case_in(house, make_sending)
-    consent = Consent(
-        "consent-1", (0, 1, 2, 3), may_train=True, given_at="2026-01-01T00:00:00+00:00", expires_at="2027-01-01T00:00:00+00:00"
-    )
-    with house.service.database.writing() as conn:
-        values = {"payload": consent.to_bytes(), "signature": b"-", "received_at": house.clock()}
-        conn.execute(insert(consents).values(device_id=1, consent_id="consent-1", **values))
+    house.consent(may_train=True)
     house.user("sam", Role.SENIOR).decide(case_id, "play")
     assert place(house, case_id) == ("final", "play")
     house.clock.advance(86_400 * 30)

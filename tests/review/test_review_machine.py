@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 from sqlalchemy import select
-from tests.review.conftest import Clock, sending
+from tests.review.conftest import Clock, consented, sending
 
 from earmark_edge.event import Event
 from earmark_review import audit
@@ -46,6 +46,7 @@ class Review(RuleBasedStateMachine):
                 conn.execute(users.insert().values(**account, password_hash="-", created_at=self.clock()))
                 row = {"user_id": who.user_id, "token_sha256": str(who.user_id), "created_at": self.clock(), "last_seen_at": self.clock()}
                 conn.execute(sessions.insert().values(**row))
+        consented(self.database)
 
     def teardown(self) -> None:
         self.database.close()

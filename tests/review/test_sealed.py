@@ -18,8 +18,8 @@ from earmark_review.cases import Lease
 from earmark_review.errors import DatabaseError, KeyGoneError, OriginalClosedError, StaleLeaseError
 from earmark_review.identity import IDENTITY_FILE, open_identity
 from earmark_review.store.caseload import case_file
+from earmark_review.store.consents import consent_of
 from earmark_review.store.devices import list_devices
-from earmark_review.store.liveness import consent_of
 from earmark_review.store.numbers import gaps
 from earmark_review.store.policies import issue_policy
 

@@ -9,10 +9,9 @@ import sys
 
 import httpx
 import pytest
-from tests.review.conftest import Sender, device_key, digest_field, signature_field, wrapped_field, write_identity
+from tests.review.conftest import Sender, digest_field, enrolled, signature_field, wrapped_field, write_identity
 
 from earmark_edge.event import Receipt
-from earmark_edge.signature import public_of
 from earmark_review import audit
 from earmark_review.errors import SettingsError
 from earmark_review.service import open_service
@@ -63,7 +62,7 @@ def test_an_address_that_cannot_be_had_is_one_clear_error():
 
 
 def test_the_access_log_holds_paths_and_no_secrets(service, make_sending, caplog):
-    token = service.add_device("kitchen", public_of(device_key("kitchen")))
+    token = enrolled(service)
     caplog.set_level(logging.DEBUG)
     with running(service) as server:
         assert post(server.url, token, make_sending().payload).status_code == 201
@@ -87,7 +86,7 @@ def test_a_killed_server_keeps_every_event_that_it_acknowledged(tmp_path, make_s
     data = tmp_path / "data"
     write_identity(data)
     service = open_service(ReviewSettings(data=data))
-    token = service.add_device("kitchen", public_of(device_key("kitchen")))
+    token = enrolled(service)
     service.close()
     process, url = start(data)
     sent = [make_sending(f"event-{number}").payload for number in range(12)]
@@ -128,7 +127,7 @@ def test_an_upload_cut_off_by_a_kill_leaves_no_half_object_and_can_be_sent_again
 
 
 def test_a_body_that_breaks_off_leaves_nothing_and_can_be_sent_again(service, make_sending):
-    one, token = make_sending(), service.add_device("kitchen", public_of(device_key("kitchen")))
+    one, token = make_sending(), enrolled(service)
     given = {"authorization": f"Bearer {token}"}
     with running(service) as server:
         for method, path, payload, headers in (

@@ -12,7 +12,7 @@ import pytest
 from argon2 import PasswordHasher
 
 from earmark_edge.consent import Consent
-from earmark_edge.courier import write_consent
+from earmark_edge.consent_records import write_consent
 from earmark_edge.enrolling import enrol
 from earmark_edge.keys import read_credentials
 from earmark_model.contract import LABELS

@@ -11,7 +11,8 @@ from tests.edge.parcels import parcel
 from typer.testing import CliRunner
 
 from earmark_edge.cli import app
-from earmark_edge.courier import CONSENT_FILE, Courier
+from earmark_edge.consent_records import CONSENT_FILE
+from earmark_edge.courier import Courier
 from earmark_edge.event import RATE_CAP
 from earmark_edge.keys import DEVICE_KEY_FILE, ENROLMENT_FILE, read_credentials
 from earmark_edge.outbox import Parcel

@@ -21,7 +21,7 @@ from earmark_edge.announce.settings import AnnounceSettings
 from earmark_edge.announce.store import STORE_FILE, AnnounceStore, AnnounceStoreError
 from earmark_edge.announce.webhook import Webhook
 from earmark_edge.consent import Consent, ConsentError
-from earmark_edge.courier import read_consent
+from earmark_edge.consent_records import read_consent
 from earmark_edge.decide import Rules
 from earmark_edge.keys import DEVICE_KEY_FILE, KeyFileError, device_key
 from earmark_edge.listen.sink import BEAT_S, Beat, Flagged, Sink

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from earmark_edge.consent import ConsentError
-from earmark_edge.courier import read_consent
+from earmark_edge.consent_records import read_consent
 from earmark_edge.doctor.check import Check, fail, ok, warn
 from earmark_edge.keys import ENROLMENT_FILE, Credentials, KeyFileError, read_credentials
 from earmark_edge.listen.status import StatusError, read_status, troubles
 from earmark_edge.oneline import one_line
-from earmark_edge.uplink import AddressError, Backoff, Uplink, UplinkError
+from earmark_edge.spool import SPOOL_FILE, SpoolError, refusals
+from earmark_edge.uplink import CONSENT_REQUIRED, AddressError, Backoff, Uplink, UplinkError
 
 _STALE_S = 120.0
 _SOON = timedelta(days=14)
@@ -32,6 +33,7 @@ def check_way_out(state: Path, now: datetime, connect: Callable[[Credentials], U
         return
     yield ok("keys", f"enrolled as {one_line(credentials.enrolment.device)!r}; key files are their owner's alone")
     yield _consent(state, credentials, now)
+    yield from _refused(state)
     yield _connection(credentials, connect or (lambda known: Uplink(known, timeout_s=10.0, backoff=Backoff(attempts=1))))
 
 
@@ -118,6 +120,25 @@ def _consent(state: Path, credentials: Credentials, now: datetime) -> Check:
     if until - now < _SOON:
         return warn("consent", f"ends on {until:%Y-%m-%d}", "renew it in time: earmark edge consent give")
     return ok("consent", f"{consent.consent_id} stands until {until:%Y-%m-%d}")
+
+
+def _refused(state: Path) -> Iterator[Check]:
+    """What the service did not take, in its own words; nothing of it is lost meanwhile."""
+    if not (state / SPOOL_FILE).exists():
+        return
+    try:
+        found = refusals(state / SPOOL_FILE)
+    except SpoolError as error:
+        yield fail("refused", one_line(error), "move the file away if it is damaged; what can be read of it is kept")
+        return
+    if not found:
+        return
+    said = f"the service did not take {len(found)} events, which are kept and tried again; the last: {one_line(found[-1])}"
+    if any(CONSENT_REQUIRED in each for each in found):
+        advice = "`earmark edge send --now` sends the record of consent again; if it is too narrow: earmark edge consent give"
+        yield warn("refused", said, advice)
+    else:
+        yield warn("refused", said, "`earmark edge send --now` tries again at once; whoever runs the service can tell more")
 
 
 def _connection(credentials: Credentials, connect: Callable[[Credentials], Uplink]) -> Check:

@@ -7,14 +7,16 @@ import uuid
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, auto
+from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, Row, insert, select, update
 
 from earmark_edge.event import Event, Receipt
 from earmark_edge.messages import Dropped
 from earmark_review import audit
 from earmark_review.cases import CLOSED_STATES, CaseState, Move, Severity, severity_of
-from earmark_review.errors import EventDeletedError, UnknownEventError
+from earmark_review.errors import ConsentRequiredError, EventDeletedError, UnknownEventError
+from earmark_review.store.consents import consent_gap
 from earmark_review.store.devices import Device, mark_seen
 from earmark_review.store.moves import move_case
 from earmark_review.store.numbers import number_event
@@ -30,6 +32,8 @@ class Intake(Enum):
     CONFLICT = auto()
     """Other bytes came under this id before; the first ones stand."""
     DELETED = auto()
+    UNCONSENTED = auto()
+    """No record of consent that its device sent covers it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,9 @@ def take_event(conn: Connection, device: Device, event: Event, payload: bytes, s
         hashes = {"held_sha256": known.sha256, "given_sha256": sha256}
         audit.append(conn, now, f"device:{device.name}", audit.Action.EVENT_CONFLICT, subject, hashes)
         return Intake.CONFLICT
+    if consent_gap(conn, device.device_id, event):
+        audit.append(conn, now, f"device:{device.name}", audit.Action.EVENT_UNCONSENTED, subject, {"sha256": sha256})
+        return Intake.UNCONSENTED
     event_row = _insert_event(conn, device, event, payload, sha256, now)
     conn.execute(insert(event_signatures).values(event_row=event_row, signature=signature))
     number_event(conn, device, event, now)
@@ -93,22 +100,31 @@ def receipt_for(conn: Connection, device: Device, event_id: str) -> Receipt:
 
 
 def declared_object(conn: Connection, device: Device, event_id: str, tier: int) -> DeclaredObject:
-    """The object that an event declares at `tier`.
+    """The object that an event declares at `tier`, to be taken.
 
     Raises:
         EventDeletedError: the event was deleted.
         UnknownEventError: the device never sent it, or it declares nothing at this tier.
+        ConsentRequiredError: its household has withdrawn its consent, or narrowed it, since.
     """
     event_row = _known_event(conn, device, event_id).event_row
+    row = _object(conn, event_row, event_id, tier)
+    payload = conn.execute(select(events.c.payload).where(events.c.event_row == event_row)).scalar_one()
+    event = Event.from_bytes(payload)
+    if gap := consent_gap(conn, device.device_id, event):
+        raise ConsentRequiredError(gap)
+    wrapped_sha256 = next(clip.wrapped_sha256 for clip in event.clips if clip.tier == tier)
+    words = (row.tier, row.media_type, row.length, row.sha256, row.blob_key, wrapped_sha256)
+    return DeclaredObject(row.object_id, event_row, event_id, *words)
+
+
+def _object(conn: Connection, event_row: int, event_id: str, tier: int) -> Row[Any]:
     row = conn.execute(select(objects).where(objects.c.event_row == event_row, objects.c.tier == tier)).first()
     if row is None:
         declared = conn.scalars(select(objects.c.tier).where(objects.c.event_row == event_row).order_by(objects.c.tier)).all()
         msg = f"event {event_id!r} declares no object of tier {tier}; it declares {list(declared) or 'none'}"
         raise UnknownEventError(msg)
-    payload = conn.execute(select(events.c.payload).where(events.c.event_row == event_row)).scalar_one()
-    wrapped_sha256 = next(clip.wrapped_sha256 for clip in Event.from_bytes(payload).clips if clip.tier == tier)
-    words = (row.tier, row.media_type, row.length, row.sha256, row.blob_key, wrapped_sha256)
-    return DeclaredObject(row.object_id, event_row, event_id, *words)
+    return row
 
 
 def hold_object(conn: Connection, device: Device, declared: DeclaredObject, blob_key: str, now: datetime) -> bool:
@@ -144,7 +160,7 @@ def drop_objects(conn: Connection, device: Device, dropped: Dropped, now: dateti
         msg = f"event {dropped.event_id!r} is held with other content than the message names; send the event itself again"
         raise UnknownEventError(msg)
     for tier in dropped.tiers:
-        declared = declared_object(conn, device, dropped.event_id, tier)
+        declared = _object(conn, known.event_row, dropped.event_id, tier)
         told = select(dropped_objects.c.object_id).where(dropped_objects.c.object_id == declared.object_id)
         if declared.blob_key is None and conn.execute(told).first() is None:
             conn.execute(insert(dropped_objects).values(object_id=declared.object_id, told_at=now))

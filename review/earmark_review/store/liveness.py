@@ -51,10 +51,3 @@ def take_consent(conn: Connection, device: Device, consent: Consent, payload: by
         "withdrawn": bool(consent.withdrawn_at),
     }
     audit.append(conn, now, f"device:{device.name}", audit.Action.CONSENT_RECORDED, f"device:{device.name}", detail)
-
-
-def consent_of(conn: Connection, device_id: int, consent_id: str) -> Consent | None:
-    """The record behind an event's `consent_id`, if the device sent it."""
-    mine = (consents.c.device_id == device_id, consents.c.consent_id == consent_id)
-    payload = conn.execute(select(consents.c.payload).where(*mine)).scalar()
-    return None if payload is None else Consent.from_bytes(payload)

@@ -20,6 +20,7 @@ _COUNTED: Mapping[Action, tuple[str, str]] = {
     Action.OBJECT_DROPPED: ("objects_dropped", "Objects that devices gave up"),
     Action.EVENT_CONFLICT: ("event_conflicts", "Event ids sent again with other content"),
     Action.EVENT_REPLAYED: ("events_replayed", "Deleted events sent again"),
+    Action.EVENT_UNCONSENTED: ("events_not_agreed_to", "Events refused to which their household had not agreed"),
     Action.SIGNATURE_REFUSED: ("signatures_refused", "Messages that their device did not sign"),
     Action.CASE_DECIDED: ("verdicts", "Verdicts given"),
     Action.CASE_ESCALATED: ("escalations", "Cases escalated"),

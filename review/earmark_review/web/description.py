@@ -66,7 +66,7 @@ _DEVICES_ONLY = (401, 503)
 _EXCHANGES: Mapping[str, _Exchange] = {
     "POST /events": _Exchange({200: "Receipt", 201: "Receipt"}, (400, 403, 409, 410, 413, 415, 422), "Event"),
     "PUT /events/{event_id}/clips/{tier}": _Exchange(
-        {200: "Receipt", 201: "Receipt"}, (400, 404, 409, 410, 413, 415, 422), _OCTETS, is_signed=False
+        {200: "Receipt", 201: "Receipt"}, (400, 403, 404, 409, 410, 413, 415, 422), _OCTETS, is_signed=False
     ),
     "POST /events/{event_id}/dropped": _Exchange({200: "Receipt"}, (400, 403, 404, 409, 410, 413, 422), "Dropped"),
     "POST /enrolments": _Exchange({201: "Enrolled"}, (400, 403, 413, 503), "EnrolRequest", is_open=True),
@@ -83,7 +83,7 @@ _WORDS = {
     204: "Taken, or nothing there",
     400: "A header is missing or malformed, or the body was cut off",
     401: "No token of an enrolled device",
-    403: "A signature or a code that does not hold",
+    403: "A signature or a code that does not hold, or an event that no record of consent covers",
     404: "No such event of this device, no such object of its event, or nothing that it was offered",
     409: "Other content under a known id, or another object than declared",
     410: "Deleted here; with the service's signature on the tombstone the device wipes",

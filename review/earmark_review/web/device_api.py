@@ -16,6 +16,7 @@ from earmark_edge.signature import Purpose
 from earmark_edge.wire import MAX_MESSAGE_BYTES
 from earmark_review.blobs import IncomingBlob
 from earmark_review.errors import (
+    ConsentRequiredError,
     EventConflictError,
     EventDeletedError,
     EventRefusedError,
@@ -26,6 +27,7 @@ from earmark_review.errors import (
 )
 from earmark_review.media import accepted_at, bare, served_as
 from earmark_review.service import Service
+from earmark_review.store.consents import consent_gap
 from earmark_review.store.devices import Device
 from earmark_review.store.intake import DeclaredObject, Intake, declared_object, drop_objects, hold_object, receipt_for, take_event
 from earmark_review.web.bodies import announced_length, read_capped
@@ -39,7 +41,10 @@ _ANY_BYTES = "application/octet-stream"
 
 @router.post("/events", status_code=HTTPStatus.CREATED, summary="Send an event")
 async def post_event(request: Request, service: ServiceOf, device: SendingDevice) -> Response:
-    """Take an event: 201 the first time, 200 for the same bytes again, 409 for other bytes under the same id, 410 once deleted."""
+    """Take an event: 201 the first time, 200 for the same bytes again, 409 for other bytes under the same id, 410 once deleted.
+
+    403 where no record of consent that the device sent before covers it.
+    """
     if bare(given := request.headers.get("content-type", "")) != "application/json":
         msg = f"an event is application/json, got {given or 'no content type'!r}"
         raise MediaTypeError(msg)
@@ -58,7 +63,10 @@ def _take_event(service: Service, device: Device, payload: bytes, signature: byt
     with service.database.writing() as conn:
         intake = take_event(conn, device, event, payload, signature, service.now())
         receipt = receipt_for(conn, device, event.event_id) if intake in {Intake.NEW, Intake.SAME} else None
+        gap = consent_gap(conn, device.device_id, event) if intake is Intake.UNCONSENTED else ""
     # Committed by now: a refusal leaves its alert in the log.
+    if gap:
+        raise ConsentRequiredError(gap)
     if intake is Intake.DELETED:
         msg = f"event {event.event_id!r} was deleted here and is not taken again; wipe it on the device"
         raise _tombstone(service, device, EventDeletedError(msg, event.event_id))

@@ -31,6 +31,7 @@ STATUSES: Mapping[type[errors.ReviewError], HTTPStatus] = MappingProxyType(
         errors.KeyGoneError: HTTPStatus.GONE,
         errors.UnsealError: HTTPStatus.UNPROCESSABLE_ENTITY,
         errors.EventRefusedError: HTTPStatus.UNPROCESSABLE_ENTITY,
+        errors.ConsentRequiredError: HTTPStatus.FORBIDDEN,
         errors.EventConflictError: HTTPStatus.CONFLICT,
         errors.EventDeletedError: HTTPStatus.GONE,
         errors.UnknownEventError: HTTPStatus.NOT_FOUND,
@@ -68,6 +69,7 @@ STATUSES: Mapping[type[errors.ReviewError], HTTPStatus] = MappingProxyType(
 
 TITLES: Mapping[type[errors.ReviewError], str] = MappingProxyType(
     {
+        errors.ConsentRequiredError: "Consent required",
         errors.StaleLeaseError: "Your claim has ended",
         errors.LeaseLimitError: "One case at a time",
         errors.RestDueError: "Time to rest",

@@ -3,6 +3,7 @@ import os
 import resource
 import subprocess
 import sys
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
@@ -10,8 +11,10 @@ import numpy as np
 import pytest
 from tests.edge.device import consented, enrolled
 from tests.edge.listen.fakes import ScriptedSource
+from tests.edge.parcels import parcel
 from tests.edge.review_double import problem
 
+from earmark_edge.courier import Courier
 from earmark_edge.decide import DecideConfig
 from earmark_edge.doctor import machine
 from earmark_edge.doctor.check import Verdict
@@ -28,6 +31,8 @@ from earmark_edge.listen.supervisor import State
 from earmark_edge.outbox import wav_bytes
 from earmark_edge.scorer import Scorer
 from earmark_edge.signature import public_of
+from earmark_edge.spool import SPOOL_FILE, Spool
+from earmark_edge.uplink import Uplink
 
 RATE_HZ = 16_000
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -170,6 +175,25 @@ def test_keys_consent_and_connection_of_an_enrolled_device(tmp_path, service):
     (tmp_path / ENROLMENT_FILE).chmod(0o644)
     (check,) = check_way_out(tmp_path, now)
     assert (check.name, check.verdict) == ("keys", Verdict.FAIL)
+
+
+@pytest.mark.parametrize(("kind", "advice"), [("urn:earmark:problem:consent-required", "consent give"), ("about:blank", "send --now")])
+def test_what_the_service_did_not_take_is_told_with_what_to_do(tmp_path, service, kind, advice):
+    credentials = enrolled(tmp_path, service.url)
+    service.device = public_of(credentials.device_key)
+    consented(tmp_path)
+    with closing(Spool(tmp_path / SPOOL_FILE, 1 << 20)) as spool, Uplink(credentials) as uplink:
+        courier = Courier(tmp_path, credentials, spool)
+        courier.accept(parcel(1))
+        found = {check.name for check in check_way_out(tmp_path, NOW)}
+        service.fail(*[problem(403, "No", "not so", kind=kind)] * 2)
+        courier.deliver(uplink)
+        refused = {check.name: check for check in check_way_out(tmp_path, NOW)}["refused"]
+    assert "refused" not in found, "what only waits was not refused"
+    assert refused.verdict is Verdict.WARN
+    assert "did not take 1 events, which are kept" in refused.said
+    assert "not so" in refused.said
+    assert advice in refused.advice
 
 
 def status(**changes):
