@@ -26,7 +26,7 @@ from earmark_model.frontend import FrontendSpec
 from earmark_model.heads import Heard, learn_heads
 from earmark_model.metrics import Figures
 from earmark_model.network import Network, NetworkSpec, Tagger
-from earmark_model.pretrained import blended, drawn_back
+from earmark_model.pretrained import Blend, blended, drawn_back
 from earmark_model.processes import Interrupts, Processes
 from earmark_model.selection import selection
 from earmark_model.train_config import VALIDATED_ON, Progression, TrainConfig
@@ -271,10 +271,7 @@ class Trainer:
     def _averaged_tagger(self) -> Tagger:
         """What is measured: the moving average of the weights, settled as it will ship."""
         settled = Tagger(self.config.frontend, dataclasses.replace(self.config.network, teacher_labels=0))
-        config = self.config
-        settled.network = blended(
-            self._mean().network, self.began, self.teacher_labels, keep=config.keep_began, teacher_share=config.teacher_share
-        )
+        settled.network = blended(self._mean().network, self.began, self.teacher_labels, self.config.blend)
         return settled.to(self.device).eval()
 
     def _end_epoch(self, pace: Pace, validate: Callable[[Tagger], Mapping[str, Figures]], curves: Curves) -> Progression:
@@ -313,7 +310,7 @@ class Trainer:
             "rng": torch.get_rng_state(),
             "frontend": asdict(self.config.frontend),
             "network": asdict(self.config.network),
-            "blend": {"keep": self.config.keep_began, "teacher_share": self.config.teacher_share},
+            "blend": asdict(self.config.blend),
             "began": self.began,
             "teacher_labels": self.teacher_labels,
         }
@@ -333,16 +330,16 @@ def load_tagger(run: Path, name: str = BEST, *, keep: float | None = None, teach
         prefix = "module."
         weights = {key.removeprefix(prefix): value for key, value in state["averaged"].items() if key.startswith(prefix)}
         tagger.load_state_dict(weights)
-        tagger.network = blended(tagger.network, state["began"], state["teacher_labels"], **_blend(state["blend"], keep, teacher_share))
+        tagger.network = blended(tagger.network, state["began"], state["teacher_labels"], _blend(state["blend"], keep, teacher_share))
     except (KeyError, RuntimeError, TypeError, ValueError) as error:
         msg = f"{run / name}: not a checkpoint that this version can load ({str(error).splitlines()[0]})"
         raise CheckpointError(msg) from error
     return tagger.eval()
 
 
-def _blend(own: Mapping[str, float], keep: float | None, teacher_share: float | None) -> dict[str, float]:
+def _blend(own: Mapping[str, Any], keep: float | None, teacher_share: float | None) -> Blend:
     wanted = {"keep": keep, "teacher_share": teacher_share}
-    return {name: own[name] if value is None else value for name, value in wanted.items()}
+    return Blend(**{**own, **{name: value for name, value in wanted.items() if value is not None}})
 
 
 def _moving_average(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | int], None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -14,6 +15,8 @@ from earmark_model.network import Network
 
 TAGGER = "mn04_as.pt"
 CLASSES = 527
+ANIMAL = "Animal"
+"""The class of AudioSet above its cats, dogs and roosters."""
 MEANS = {
     "scream": ("Screaming",),
     "cry": ("Crying, sobbing",),
@@ -180,16 +183,36 @@ def drawn_back(network: Network, began: Mapping[str, Tensor], keep: float) -> Ne
     return settled
 
 
-def blended(
-    network: Network, began: Mapping[str, Tensor] | None, teacher_labels: Sequence[str], *, keep: float, teacher_share: float
-) -> Network:
+@dataclass(frozen=True, slots=True)
+class Blend:
+    """How the network that is measured and shipped comes from the trained one.
+
+    `keep` of every weight is what it was in the beginning (Wortsman et al., "Robust fine-tuning of zero-shot models", 2022): what AudioSet
+    taught of rooms and voices that the corpus lacks is kept. `teacher_share` of a sensitive label's logit is the mean of what the teacher
+    head says of the same sounds, less `animals` of what it says of animals, which cry and scream too; the rest is our labels', but for
+    those of `taggers_alone`: clips that all come from one source teach its recorder.
+    """
+
+    keep: float = 0.5
+    teacher_share: float = 0.65
+    taggers_alone: tuple[str, ...] = ()
+    animals: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not all(0 <= share <= 1 for share in (self.keep, self.teacher_share, self.animals)):
+            msg = f"keep, teacher_share and animals are shares in [0, 1], got {self.keep}, {self.teacher_share} and {self.animals}"
+            raise ValueError(msg)
+        if unknown := sorted(set(self.taggers_alone) - set(SENSITIVE)):
+            msg = f"taggers_alone names sensitive labels ({', '.join(SENSITIVE)}), got {', '.join(unknown)}"
+            raise ValueError(msg)
+
+
+def blended(network: Network, began: Mapping[str, Tensor] | None, teacher_labels: Sequence[str], blend: Blend) -> Network:
     """The network that is measured and shipped: a trained one drawn back towards where it began, without its teacher head.
 
-    `keep` of every weight is what it was in the beginning (Wortsman et al., "Robust fine-tuning of zero-shot models", 2022):
-    what AudioSet taught of rooms and voices that the corpus lacks is kept. `teacher_share` of the sensitive labels' logits is
-    the mean of what the teacher head says of the same sounds; both heads are linear in one embedding, so this costs nothing.
+    Both heads are linear in one embedding, so their sum costs nothing.
     """
-    settled = copy.deepcopy(network) if began is None else drawn_back(network, began, keep)
+    settled = copy.deepcopy(network) if began is None else drawn_back(network, began, blend.keep)
     if settled.teacher_head is not None:
         names = [name.partition("/")[2] for name in teacher_labels]
         with torch.no_grad():
@@ -197,8 +220,11 @@ def blended(
                 rows = [position for position, name in enumerate(names) if name in MEANS[label]]
                 if not rows:
                     continue
-                index = LABELS.index(label)
                 for own, teachers in ((settled.head.weight, settled.teacher_head.weight), (settled.head.bias, settled.teacher_head.bias)):
-                    own[index] = torch.lerp(own[index], teachers[rows].mean(0), teacher_share)
+                    taught = teachers[rows].mean(0)
+                    if animals := [position for position, name in enumerate(names) if name == ANIMAL]:
+                        taught = taught - blend.animals * teachers[animals].mean(0)
+                    index, labels = LABELS.index(label), 0.0 if label in blend.taggers_alone else 1 - blend.teacher_share
+                    own[index] = labels * own[index] + blend.teacher_share * taught
         settled.teacher_head = None
     return settled

@@ -8,6 +8,7 @@ from typing import Any
 
 from earmark_model.frontend import FrontendSpec
 from earmark_model.network import NetworkSpec
+from earmark_model.pretrained import Blend
 from earmark_model.processes import PRECISIONS
 from earmark_model.selection import RULES
 
@@ -52,6 +53,8 @@ SIZES: dict[str, dict[str, Any]] = {
         "weight_decay": 1e-4,
         "keep_began": 0.0,
         "teacher_share": 0.8,
+        "taggers_alone": ("cry",),
+        "animals": 0.1,
     },
     # most of its head begins at random, so it learns faster and is not drawn back to where it began
     "small": {"network": NetworkSpec(blocks=10, embedding=64), "learning_rate": 1e-3, "keep_began": 0.0},
@@ -80,7 +83,7 @@ class TrainConfig:
     Training ends after `epochs`, or after `minutes` of training time (validation counted) where that is set; the learning
     rate warms up over `warmup` of the whole and then falls as a cosine. `ema_decay` is the moving average's memory per step.
     `batch_size` counts the examples of all processes together, so that a run does not depend on how many share it.
-    `keep_began` and `teacher_share` draw the measured network back to what it began with, see `earmark_model.pretrained.blended`.
+    `keep_began`, `teacher_share`, `taggers_alone` and `animals` settle the measured network, see `earmark_model.pretrained.Blend`.
     With `heads` the trunk learns from what it said itself of clean sound (`earmark_model.trunk`), for so long; the heads afterwards.
     `best.pt` is chosen by the rule `select_by` (see `earmark_model.selection`), on the clips `select_on`: val or left-out.
     """
@@ -97,6 +100,8 @@ class TrainConfig:
     teacher_weight: float = 8.0
     keep_began: float = 0.5
     teacher_share: float = 0.65
+    taggers_alone: tuple[str, ...] = ()
+    animals: float = 0.0
     heads: HeadsConfig | None = None
     precision: str = "float32"
     select_by: str = "balanced"
@@ -115,9 +120,7 @@ class TrainConfig:
         if not (0 <= self.warmup < 1 and 0 <= self.ema_decay < 1 and self.teacher_weight >= 0 and self.weight_decay >= 0):
             msg = f"need 0 <= warmup < 1, 0 <= ema_decay < 1, teacher_weight >= 0 and weight_decay >= 0, got {self}"
             raise ValueError(msg)
-        if not (0 <= self.keep_began <= 1 and 0 <= self.teacher_share <= 1):
-            msg = f"keep_began and teacher_share are shares in [0, 1], got {self.keep_began} and {self.teacher_share}"
-            raise ValueError(msg)
+        _ = self.blend
         if self.heads and not self.network.beside:
             msg = "heads that are learned apart need units beside the embedding, got none"
             raise ValueError(msg)
@@ -128,6 +131,15 @@ class TrainConfig:
             if getattr(self, name) not in known:
                 msg = f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}"
                 raise ValueError(msg)
+
+    @property
+    def blend(self) -> Blend:
+        """How the measured network comes from the trained one.
+
+        Raises:
+            ValueError: a share is outside [0, 1], or a label not a sensitive one.
+        """
+        return Blend(self.keep_began, self.teacher_share, tuple(self.taggers_alone), self.animals)
 
     def learning_rate_at(self, done: float) -> float:
         """The learning rate after the share `done` of training, in [0, 1]."""

@@ -96,3 +96,17 @@ def test_a_sensitive_label_without_clips_is_put_on_the_scale_of_those_with_some(
     assert (found.scale[cry], found.bias[cry]) == pytest.approx((found.scale[SCREAM], found.bias[SCREAM]))
     assert (found.scale[cry], found.bias[cry]) != (1.0, 0.0)
     assert (found.scale[laughter], found.bias[laughter]) == (1.0, 0.0)
+
+
+def test_sensitive_labels_keep_the_order_of_their_logits_and_mean_together_what_they_say() -> None:
+    cry, rng = LABELS.index("cry"), np.random.default_rng(4)
+    logits, labels = clips(0)
+    chosen = (labels == SPEECH) & (rng.random(len(labels)) < 0.1)  # a few cries, whose logits are less sure than a scream's
+    labels, logits = np.where(chosen, cry, labels), logits.copy()
+    logits[chosen, cry] = rng.normal(2, 3, chosen.sum())
+    found = calibrate(logits, labels)
+    scores, sensitive = found(logits), [SCREAM, cry]
+    assert np.array_equal(scores[:, sensitive].argmax(1), logits[:, sensitive].argmax(1))
+    assert {"scream", "cry"} <= set(found.fitted)
+    both = np.concatenate([scores[:, each] for each in sensitive])
+    assert expected_calibration_error(both, np.concatenate([labels == each for each in sensitive])) < 0.03

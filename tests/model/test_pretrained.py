@@ -10,7 +10,7 @@ from tests.model.conftest import CORPUS
 from earmark_model.contract import LABELS
 from earmark_model.frontend import FrontendSpec
 from earmark_model.network import Network, NetworkSpec, Tagger
-from earmark_model.pretrained import MEANS, ROWS, TAGGER, PretrainedError, begin_with, blended
+from earmark_model.pretrained import MEANS, ROWS, TAGGER, Blend, PretrainedError, begin_with, blended
 
 WEIGHTS = CORPUS / "teachers" / TAGGER
 TEACHER_LABELS = ("mn04/Screaming", "yamnet/Screaming", "mn04/Music")
@@ -89,7 +89,7 @@ def test_blending_keeps_a_share_of_the_beginning_and_leaves_the_trained_network_
     with torch.no_grad():
         for weight in trained.parameters():
             weight.add_(1.0)
-    settled = blended(trained, began, (), keep=0.25, teacher_share=0.5)
+    settled = blended(trained, began, (), Blend(0.25, 0.5))
     for name, weight in settled.named_parameters():
         torch.testing.assert_close(weight, began[name] + 0.75)
     for name, weight in trained.named_parameters():
@@ -99,7 +99,7 @@ def test_blending_keeps_a_share_of_the_beginning_and_leaves_the_trained_network_
 def test_the_blended_head_says_what_both_heads_say_together() -> None:
     trained = network()
     x = torch.randn(2, 103, 198)
-    settled = blended(trained, None, TEACHER_LABELS, keep=0.5, teacher_share=0.4)
+    settled = blended(trained, None, TEACHER_LABELS, Blend(0.5, 0.4))
     with torch.inference_mode():
         embedding = torch.nn.functional.hardswish(trained.embed(trained.pool(trained.features(x.unsqueeze(1)).mean(2)).transpose(1, 2)))
         own, teachers = trained.head(embedding), trained.teacher_head(embedding)  # type: ignore[misc]  # it has one
@@ -107,6 +107,23 @@ def test_the_blended_head_says_what_both_heads_say_together() -> None:
     assert settled.teacher_head is None
     torch.testing.assert_close(found.frames[..., SCREAM], 0.6 * own[..., SCREAM] + 0.4 * teachers[..., :2].mean(-1))
     torch.testing.assert_close(found.frames[..., SPEECH], own[..., SPEECH])
+
+
+def test_what_the_taggers_say_of_animals_is_taken_off_and_a_label_can_be_theirs_alone() -> None:
+    trained, names = network(), ("mn04/Screaming", "mn04/Crying, sobbing", "mn04/Animal")
+    cry = LABELS.index("cry")
+    settled = blended(trained, None, names, Blend(teacher_share=0.4, taggers_alone=("cry",), animals=0.25))
+    assert trained.teacher_head is not None
+    own, (scream, crying, animal) = trained.head.weight, trained.teacher_head.weight
+    torch.testing.assert_close(settled.head.weight[SCREAM], 0.6 * own[SCREAM] + 0.4 * (scream - 0.25 * animal))
+    torch.testing.assert_close(settled.head.weight[cry], 0.4 * (crying - 0.25 * animal))
+    torch.testing.assert_close(settled.head.weight[SPEECH], own[SPEECH])
+
+
+@pytest.mark.parametrize("wrong", [{"keep": 1.1}, {"teacher_share": -0.1}, {"animals": 2.0}, {"taggers_alone": ("speech",)}])
+def test_a_blend_refuses_what_is_no_share_or_no_sensitive_label(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="got"):
+        Blend(**wrong)  # type: ignore[arg-type]
 
 
 def test_every_class_that_a_label_begins_with_has_a_row() -> None:
