@@ -1,40 +1,37 @@
-"""A folder of objects under names that the service mints: written aside, hashed on the way, moved into place whole."""
+"""What a store of sealed clips promises, whichever it is: taken whole under a name that the service mints, or not at all."""
 
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import secrets
-from collections.abc import Collection
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
-from earmark_review.errors import BlobMissingError, ObjectMismatchError, TooLargeError
+from earmark_review.errors import BlobMissingError, BlobStoreError, ObjectMismatchError, TooLargeError
 
 _KEY = re.compile(r"[0-9a-f]{32}")
 
 
-class IncomingBlob:
+class IncomingBlob(ABC):
     """An object on its way in, as a context: unless promoted, leaving it removes what was written."""
 
-    def __init__(self, folder: BlobFolder, cap_bytes: int) -> None:
-        self._folder, self._cap_bytes = folder, cap_bytes
-        self._key = secrets.token_hex(16)
-        self._path = folder.incoming / self._key
-        self._hash, self._length = hashlib.sha256(), 0
+    def __init__(self, cap_bytes: int, key: str | None = None) -> None:
+        self.key = require_key(key or secrets.token_hex(16))
+        self._cap_bytes, self._hash, self._length = cap_bytes, hashlib.sha256(), 0
         self._promoted = False
 
     def __enter__(self) -> Self:
-        self._file = self._path.open("xb")
+        self._begin()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._file.close()
         if not self._promoted:
-            self._path.unlink(missing_ok=True)
+            self._discard()
 
     @property
     def length(self) -> int:
@@ -51,31 +48,26 @@ class IncomingBlob:
 
         Raises:
             TooLargeError: more than the cap has come.
+            BlobStoreError: the store does not take it.
         """
         self._length += len(chunk)
         if self._length > self._cap_bytes:
             msg = f"more than {self._cap_bytes} bytes came"
             raise TooLargeError(msg)
         self._hash.update(chunk)
-        self._file.write(chunk)
+        self._keep(chunk)
 
     def promote(self, length: int, sha256: str) -> str:
         """Make the object part of the store, durably, and return its key.
 
         Raises:
             ObjectMismatchError: the bytes are not `length` long or have another hash.
+            BlobStoreError: the store does not take it.
         """
         self.check(length, sha256)
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        target = self._folder.path_for(self._key)
-        if not target.parent.exists():
-            target.parent.mkdir(exist_ok=True)
-            _fsync_folder(self._folder.objects)
-        self._path.rename(target)
+        self._finish()
         self._promoted = True
-        _fsync_folder(target.parent)
-        return self._key
+        return self.key
 
     def check(self, length: int, sha256: str) -> None:
         """Compare what came with what was declared.
@@ -90,75 +82,104 @@ class IncomingBlob:
             msg = f"the event declares SHA-256 {sha256}, the bytes have {self._hash.hexdigest()}; send the object again"
             raise ObjectMismatchError(msg)
 
+    @abstractmethod
+    def _begin(self) -> None:
+        """Make room for it."""
 
-class BlobFolder:
-    """Objects in `root/objects`, half-written ones in `root/incoming`, on one file system so that a rename is atomic."""
+    @abstractmethod
+    def _keep(self, chunk: bytes) -> None:
+        """Take more bytes."""
 
-    def __init__(self, root: Path) -> None:
-        self.objects, self.incoming = root / "objects", root / "incoming"
-        for folder in (self.objects, self.incoming):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    @abstractmethod
+    def _finish(self) -> None:
+        """Make it durable under its key, at once and whole."""
 
-    def receive(self, cap_bytes: int) -> IncomingBlob:
-        """Begin to take an object of at most `cap_bytes`."""
-        return IncomingBlob(self, cap_bytes)
+    @abstractmethod
+    def _discard(self) -> None:
+        """Leave nothing of it; raises nothing, since something else went wrong already."""
 
-    def path_for(self, key: str) -> Path:
-        """Where an object lies; `key` is one that `promote` gave, never a name from outside."""
-        assert _KEY.fullmatch(key), f"not a key of this store: {key!r}"
-        return self.objects / key[:2] / key
 
-    def find(self, key: str) -> Path:
-        """The file of an object that is there.
+class BlobStore(Protocol):
+    """Objects by key; any thread and any process may call."""
 
-        Raises:
-            BlobMissingError: it is not.
-        """
-        path = self.path_for(key)
-        if not path.is_file():
-            msg = "the clip is listed but its bytes are not in the store; tell whoever runs the service"
-            raise BlobMissingError(msg)
-        return path
+    @property
+    def address(self) -> str:
+        """Where it is, for people."""
+
+    def receive(self, cap_bytes: int, key: str | None = None) -> IncomingBlob:
+        """Begin to take an object of at most `cap_bytes`, under a new key unless one is given."""
 
     def read(self, key: str) -> bytes:
-        """The bytes of an object.
+        """The bytes of an object; `key` is one that `promote` gave, never a name from outside.
 
         Raises:
-            BlobMissingError: it is not there, or the disk does not give it.
+            BlobMissingError: it is not there, or the store does not give it.
         """
-        try:
-            return self.find(key).read_bytes()
-        except OSError as error:
-            msg = f"the clip's bytes cannot be read ({error.strerror}); tell whoever runs the service"
-            raise BlobMissingError(msg) from error
 
     def remove(self, key: str) -> None:
-        """Remove an object; one that is gone already is no error."""
-        path = self.path_for(key)
-        path.unlink(missing_ok=True)
-        if path.parent.exists():
-            _fsync_folder(path.parent)
+        """Remove an object; one that is gone already is no error.
+
+        Raises:
+            BlobStoreError: the store does not do it.
+        """
+
+    def list_keys(self) -> list[str]:
+        """Every whole object's key.
+
+        Raises:
+            BlobStoreError: the store does not tell.
+        """
 
     def sweep(self, live_keys: Collection[str], before: datetime) -> int:
-        """Remove half-written objects, and whole ones that no row names, last touched earlier than `before`; return how many."""
-        unnamed = [*self.incoming.iterdir(), *(path for path in self.objects.glob("*/*") if path.name not in live_keys)]
-        old = [path for path in unnamed if _touched(path) < before.timestamp()]
-        for path in old:
-            path.unlink(missing_ok=True)
-        return len(old)
+        """Remove half-written objects, and whole ones that no row names, last touched earlier than `before`; return how many.
+
+        Raises:
+            BlobStoreError: the store does not do it.
+        """
 
 
-def _touched(path: Path) -> float:
-    try:
-        return path.stat().st_mtime
-    except FileNotFoundError:  # another worker finished or swept it
-        return float("inf")
+@dataclass(frozen=True, slots=True)
+class HeldBlob:
+    """An object that some row names, and what that row says of its bytes."""
+
+    key: str
+    length: int
+    sha256: str
 
 
-def _fsync_folder(folder: Path) -> None:
-    """Make a new name in `folder` survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def copy_blobs(source: BlobStore, target: BlobStore, held: Iterable[HeldBlob]) -> list[str]:
+    """Copy objects under the keys that they have, each compared with what its row says; return what is wrong with those that were not.
+
+    Raises:
+        BlobStoreError: `target` does not take them.
+    """
+    faults = []
+    for blob in held:
+        try:
+            with target.receive(blob.length, blob.key) as incoming:
+                incoming.write(source.read(blob.key))
+                incoming.promote(blob.length, blob.sha256)
+        except (BlobMissingError, ObjectMismatchError, TooLargeError) as error:
+            faults.append(f"{blob.key}: not copied: {error}")
+    return faults
+
+
+def require_key(key: str) -> str:
+    """A key of ours; anything else is our own bug."""
+    assert _KEY.fullmatch(key), f"not a key of this store: {key!r}"
+    return key
+
+
+def not_there() -> BlobMissingError:
+    """For an object that some row names and the store does not have."""
+    return BlobMissingError("the clip is listed but its bytes are not in the store; tell whoever runs the service")
+
+
+def not_given(cause: str) -> BlobMissingError:
+    """For an object that the store does not give."""
+    return BlobMissingError(f"the clip's bytes cannot be read ({cause}); tell whoever runs the service")
+
+
+def not_taken(cause: str) -> BlobStoreError:
+    """For what the store does not do."""
+    return BlobStoreError(f"the store of clips does not do what it should ({cause}), so nothing was done; try again shortly")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -14,67 +12,63 @@ from rich.console import Console
 from rich.table import Table
 
 from earmark_model.contract import GRAPH_FILE
-from earmark_review.service import Service
+from earmark_review.opened import DataOption, JsonOption, opened
 from earmark_review.store.bundles import DeviceBundle, Offered, device_bundles, files_of, offer_bundle, offers
 
 DeviceOption = Annotated[
     list[str] | None, typer.Option("--device", metavar="NAME", help="Offer it to this device alone; may be given several times.")
 ]
-DataOption = Annotated[Path | None, typer.Option("--data", help="The service's data folder.")]
 
 
-def bundle_app(opened: Callable[[Path | None], AbstractContextManager[Service]]) -> typer.Typer:
-    """The group; `opened` gives the service behind a data folder."""
-    app = typer.Typer(help="Bundles that devices are offered.", no_args_is_help=True)
+bundle_app = typer.Typer(help="Bundles that devices are offered.", no_args_is_help=True)
 
-    @app.command("offer")
-    def offer_command(
-        bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="The folder that `earmark model export` made.")],
-        device: DeviceOption = None,
-        data: DataOption = None,
-    ) -> None:
-        """Offer a bundle, signed, as the next version.
 
-        Devices load it within the hour and run it in shadow beside the one that they have. Once it has heard its canaries it takes over;
-        where it misses one, or flags far more, the old one stays and `bundle list` says so. Try it on a few devices first: --device.
-        """
-        with opened(data) as service:
-            files = service.bundle_files.keep(bundle)
-            with service.database.writing() as conn:
-                offer = offer_bundle(conn, files, device, service.now())
-        typer.echo(f"bundle {offer.version} is offered to {_whom(device)}; devices try it within the hour")
+@bundle_app.command("offer")
+def offer_command(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="The folder that `earmark model export` made.")],
+    device: DeviceOption = None,
+    data: DataOption = None,
+) -> None:
+    """Offer a bundle, signed, as the next version.
 
-    @app.command("again")
-    def again_command(
-        version: Annotated[int, typer.Argument(min=1, help="The earlier version, as `bundle list` shows it.")],
-        device: DeviceOption = None,
-        data: DataOption = None,
-    ) -> None:
-        """Go back: offer an earlier bundle under a new, higher version. It is tried like any other."""
-        with opened(data) as service, service.database.writing() as conn:
-            files = files_of(conn, version)
-            for file in files:
-                service.bundle_files.path(file)
+    Devices load it within the hour and run it in shadow beside the one that they have. Once it has heard its canaries it takes over;
+    where it misses one, or flags far more, the old one stays and `bundle list` says so. Try it on a few devices first: --device.
+    """
+    with opened(data) as service:
+        files = service.bundle_files.keep(bundle)
+        with service.database.writing() as conn:
             offer = offer_bundle(conn, files, device, service.now())
-        typer.echo(f"bundle {version} is offered again as bundle {offer.version} to {_whom(device)}")
+    typer.echo(f"bundle {offer.version} is offered to {_whom(device)}; devices try it within the hour")
 
-    @app.command("list")
-    def list_command(
-        data: DataOption = None, as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False
-    ) -> None:
-        """Show what was offered, and what devices say became of it."""
-        with opened(data) as service, service.database.reading() as conn:
-            offered, devices = offers(conn), device_bundles(conn)
-        if as_json:
-            for each in offered:
-                words = {"offered_at": each.offer.offered_at, "devices": each.devices, "files": [asdict(file) for file in each.offer.files]}
-                typer.echo(json.dumps({"type": "offer", "version": each.offer.version, **words}))
-            for said in devices:
-                typer.echo(json.dumps({"type": "device", **asdict(said)}))
-            return
-        _show(offered, devices)
 
-    return app
+@bundle_app.command("again")
+def again_command(
+    version: Annotated[int, typer.Argument(min=1, help="The earlier version, as `bundle list` shows it.")],
+    device: DeviceOption = None,
+    data: DataOption = None,
+) -> None:
+    """Go back: offer an earlier bundle under a new, higher version. It is tried like any other."""
+    with opened(data) as service, service.database.writing() as conn:
+        files = files_of(conn, version)
+        for file in files:
+            service.bundle_files.path(file)
+        offer = offer_bundle(conn, files, device, service.now())
+    typer.echo(f"bundle {version} is offered again as bundle {offer.version} to {_whom(device)}")
+
+
+@bundle_app.command("list")
+def list_command(data: DataOption = None, as_json: JsonOption = False) -> None:
+    """Show what was offered, and what devices say became of it."""
+    with opened(data) as service, service.database.reading() as conn:
+        offered, devices = offers(conn), device_bundles(conn)
+    if as_json:
+        for each in offered:
+            words = {"offered_at": each.offer.offered_at, "devices": each.devices, "files": [asdict(file) for file in each.offer.files]}
+            typer.echo(json.dumps({"type": "offer", "version": each.offer.version, **words}))
+        for said in devices:
+            typer.echo(json.dumps({"type": "device", **asdict(said)}))
+        return
+    _show(offered, devices)
 
 
 def _show(offered: list[Offered], devices: list[DeviceBundle]) -> None:

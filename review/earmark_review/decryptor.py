@@ -10,7 +10,7 @@ from sqlalchemy import Connection, select
 
 from earmark_edge.seal import SealedObject, SealError, open_object, seal_context
 from earmark_edge.signature import key_id
-from earmark_review.blobs import BlobFolder
+from earmark_review.blobs import BlobStore
 from earmark_review.cases import CaseState, Lease
 from earmark_review.errors import BlobMissingError, KeyGoneError, StaleLeaseError, UnsealError
 from earmark_review.identity import ServiceIdentity
@@ -30,7 +30,7 @@ class Decryptor:
 
     database: Database
     keys: KeyStore
-    blobs: BlobFolder
+    blobs: BlobStore
     identity: ServiceIdentity
     now: Callable[[], datetime]
 

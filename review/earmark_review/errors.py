@@ -92,6 +92,10 @@ class BlobMissingError(ReviewError, LookupError):
     """An object that the database lists is not in the blob store."""
 
 
+class BlobStoreError(ReviewError, RuntimeError):
+    """The store of clips takes nothing, or cannot be reached; what wanted to be kept there was not acknowledged."""
+
+
 class SoundError(ReviewError, ValueError):
     """A clip cannot be decoded."""
 

@@ -14,15 +14,17 @@ from argon2 import PasswordHasher
 from earmark_review import audit
 from earmark_review.accounts import Role
 from earmark_review.anchors import head_of, read_anchor, write_anchor
-from earmark_review.blobs import BlobFolder
+from earmark_review.blob_bucket import BlobBucket
+from earmark_review.blob_folder import BlobFolder
+from earmark_review.blobs import BlobStore
 from earmark_review.bundle_files import BundleFiles
 from earmark_review.decryptor import Decryptor
-from earmark_review.errors import DatabaseError, UnknownEventError
+from earmark_review.errors import BlobStoreError, DatabaseError, UnknownEventError
 from earmark_review.identity import ServiceIdentity, open_identity
 from earmark_review.keystore import KeyStore, open_keystore
 from earmark_review.mailing import mail_head
 from earmark_review.settings import ReviewSettings
-from earmark_review.store.caseload import live_blob_keys
+from earmark_review.store.caseload import held_blobs
 from earmark_review.store.database import Database
 from earmark_review.store.deletion import delete_event, device_id_of
 from earmark_review.store.devices import add_device, offer_enrolment
@@ -55,7 +57,7 @@ class Service:
 
     settings: ReviewSettings
     database: Database
-    blobs: BlobFolder
+    blobs: BlobStore
     hasher: PasswordHasher
     sign_in: SignIn
     now: Callable[[], datetime]
@@ -107,6 +109,7 @@ class Service:
 
         Raises:
             UnknownEventError: there is no such event.
+            BlobStoreError: it is deleted, but its bytes, noise without their keys, still lie in the store.
         """
         with self.database.reading() as conn:
             device_id = device_id_of(conn, device_name, event_id)
@@ -114,29 +117,40 @@ class Service:
             self.keys.destroy(device_id, event_id)
         with self.database.writing() as conn:
             keys = delete_event(conn, device_name, event_id, self.now())
-        for key in keys:
-            self.blobs.remove(key)
         self.database.truncate_log()
         self.reach_exports()
+        try:
+            for key in keys:
+                self.blobs.remove(key)
+        except BlobStoreError as error:
+            msg = f"{event_id!r} is deleted and its keys are destroyed; its bytes, noise without them, go once the store of clips is back"
+            raise BlobStoreError(msg) from error
 
     def erase_household(self, consent_id: str) -> int:
         """Delete everything that was sent under a household's consent; return how many events.
 
         Raises:
             UnknownEventError: nothing was.
+            BlobStoreError: all of it is deleted, but bytes of some, noise without their keys, still lie in the store.
         """
         with self.database.reading() as conn:
             found = events_under(conn, consent_id)
         if not found:
             msg = f"nothing was sent under consent {consent_id!r}, or it was deleted already"
             raise UnknownEventError(msg)
+        left = None
         for device_name, event_id in found:
-            self.delete_event(device_name, event_id)
+            try:
+                self.delete_event(device_name, event_id)
+            except BlobStoreError as error:
+                left = error
         with self.database.writing() as conn:
             consent_sha256 = hashlib.sha256(consent_id.encode()).hexdigest()
             audit.append(
                 conn, self.now(), audit.OPERATOR, audit.Action.HOUSEHOLD_ERASED, f"consent:{consent_sha256[:16]}", {"events": len(found)}
             )
+        if left is not None:
+            raise left
         return len(found)
 
     def shred_due(self) -> int:
@@ -202,9 +216,13 @@ class Service:
         return reach_exports(self.database, self.identity, self.now())
 
     def sweep(self) -> int:
-        """Remove what interrupted uploads and deletions left in the blob folder; return how many objects."""
+        """Remove what interrupted uploads and deletions left in the store of clips; return how many objects.
+
+        Raises:
+            BlobStoreError: the store does not do it.
+        """
         with self.database.reading() as conn:
-            live = live_blob_keys(conn)
+            live = {blob.key for blob in held_blobs(conn)}
         return self.blobs.sweep(live, self.now() - ORPHAN_AGE)
 
     def close(self) -> None:
@@ -221,16 +239,25 @@ def open_service(settings: ReviewSettings, *, now: Callable[[], datetime] = utc_
     """
     try:
         settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        blobs = BlobFolder(settings.data / "blobs")
         key_folder = settings.data / "keys"
         key_folder.mkdir(mode=0o700, exist_ok=True)
+        identity = open_identity(key_folder)
+        blobs = open_blobs(settings.blobs, settings.data, identity)
     except OSError as error:
         msg = f"{settings.data}: cannot be used as the data folder ({error.strerror}); give another with --data"
         raise DatabaseError(msg) from error
-    keys, identity = open_keystore(key_folder / "wrapped.db", settings.keys), open_identity(key_folder)
+    keys = open_keystore(key_folder / "wrapped.db", settings.keys)
     database = Database(settings.sqlalchemy_url)
     database.migrate()
     hasher = hasher or PasswordHasher()
-    service = Service(settings, database, blobs, hasher, SignIn(database, hasher, settings), now, keys, identity)
-    service.sweep()
-    return service
+    return Service(settings, database, blobs, hasher, SignIn(database, hasher, settings), now, keys, identity)
+
+
+def open_blobs(url: str | None, data: Path, identity: ServiceIdentity) -> BlobStore:
+    """The store of clips at `s3://BUCKET/PREFIX`, or without one the folder in `data`.
+
+    Raises:
+        SettingsError: the library for S3 is missing, or makes nothing of the address.
+        OSError: the folder cannot be made.
+    """
+    return BlobFolder(data / "blobs") if url is None else BlobBucket(url, identity.sealing_key_id[:16])

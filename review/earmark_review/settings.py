@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from earmark_review.cases import LeaseTerms
 from earmark_review.errors import SettingsError
 from earmark_review.wellness import Limits
 
+_BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9._-]+)*/?")
 _ADDRESS = r"^[^@\s<>,;]+@[^@\s<>,;]+$"
 
 
@@ -36,6 +38,8 @@ class ReviewSettings(BaseSettings):
     """SQLAlchemy URL of the cases, such as `postgresql://USER:PASSWORD@HOST/NAME`; without one, a SQLite file in `data`."""
     keys: str | None = Field(None, repr=False)
     """SQLAlchemy URL of the wrapped keys, a database that backups leave out; without one, a SQLite file in `data`."""
+    blobs: str | None = None
+    """An S3 store of the clips, `s3://BUCKET/PREFIX`; without one, a folder in `data`. obstore reads who and where from `AWS_*`."""
     host: str = "127.0.0.1"
     port: int = Field(8600, ge=0, le=65535)
     """0 takes any free port."""
@@ -98,6 +102,14 @@ class ReviewSettings(BaseSettings):
     """The operator's own OpenTelemetry collector (OTLP over HTTP), such as http://127.0.0.1:4318; nothing is sent without one."""
     starting_volume: float = Field(0.15, ge=0, le=1)
     """Where the player's volume stands before anyone has touched it; 1 is full."""
+
+    @field_validator("blobs")
+    @classmethod
+    def _is_a_bucket(cls, blobs: str | None) -> str | None:
+        if blobs is not None and not _BUCKET.fullmatch(blobs):
+            msg = "expected s3://BUCKET or s3://BUCKET/PREFIX, of letters, digits, dots and dashes"
+            raise ValueError(msg)
+        return blobs
 
     @model_validator(mode="after")
     def _limits_are_ordered(self) -> Self:

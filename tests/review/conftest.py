@@ -22,6 +22,7 @@ from argon2 import PasswordHasher
 from fastapi import FastAPI
 from sqlalchemy import delete, insert, select
 from tests.review.postgres import PostgresServer, missing_programs, running_postgres
+from tests.review.s3 import S3Server, running_s3
 
 from earmark_edge.consent import Consent
 from earmark_edge.event import ClipObject, Event, Receipt, ScoreTrack
@@ -336,6 +337,13 @@ class House:
         browser.client.cookies.set("earmark_session", token, domain="review.test", path="/")
         return browser
 
+    def tamper(self, key: str, content: bytes) -> None:
+        """Other bytes in a stored object's place, as whoever has the store could put there."""
+        self.service.blobs.remove(key)
+        with self.service.blobs.receive(len(content), key) as incoming:
+            incoming.write(content)
+            incoming.promote(len(content), hashlib.sha256(content).hexdigest())
+
     def log(self) -> list[audit.Entry]:
         with self.service.database.reading() as conn:
             return audit.read(conn)
@@ -364,7 +372,7 @@ EVERY_ENGINE = (
     "test_single_sign_on",
     "test_wellness",
 )
-"""The behavioural suite: these modules run once against each engine."""
+"""The behavioural suite: these modules run once on one machine (SQLite, a folder of clips), once past it (PostgreSQL, an S3 store)."""
 
 
 ON_SQLITE = pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
@@ -379,7 +387,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture
 def engine(request: pytest.FixtureRequest) -> str:
-    """Which engine a test's services keep their cases in."""
+    """Which engine a test's services keep their cases in; with PostgreSQL goes an S3 store for the clips."""
     return getattr(request, "param", "sqlite")
 
 
@@ -392,6 +400,13 @@ def postgres() -> Iterator[PostgresServer]:
         database = Database(server.create("fresh"))
         database.migrate()
         database.close()
+        yield server
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3Server]:
+    """A server that speaks S3, for as long as the tests run; `AWS_*` say where it is."""
+    with running_s3() as server:
         yield server
 
 
@@ -430,7 +445,8 @@ def open_house(
         data = tmp_path / f"data-{len(opened)}"
         data.mkdir()
         if engine == "postgresql":
-            knobs = {"database": request.getfixturevalue("postgres").create(template="fresh"), **knobs}
+            database = request.getfixturevalue("postgres").create(template="fresh")
+            knobs = {"database": database, "blobs": f"s3://{request.getfixturevalue('s3').bucket()}", **knobs}
         else:
             shutil.copy(fresh_database, data)
         opened.append(House(data, clock, engine, **knobs))

@@ -10,6 +10,7 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 
+from earmark_review.blob_bucket import IncomingUpload
 from earmark_review.keystore import SqliteKeys
 from earmark_review.service import Service, open_service
 from earmark_review.settings import ReviewSettings
@@ -39,9 +40,10 @@ class Steps:
 
 
 def patch(steps: Steps) -> None:
-    """A step before and after everything that lasts: a sync, a rename, a key, a commit."""
+    """A step before and after everything that lasts: a sync, a rename, an upload's end, a key, a commit."""
     os.fsync = steps.around(os.fsync)
     Path.rename = steps.around(Path.rename)
+    IncomingUpload._finish = steps.around(IncomingUpload._finish)
     SqliteKeys.keep = steps.around(SqliteKeys.keep)
     writing = Database.writing
 
@@ -56,10 +58,10 @@ def patch(steps: Steps) -> None:
     Service.keep_house = lambda _self: None  # its own steps would come at times of their own
 
 
-def live(data: str, database: str | None, kill_at: int) -> None:
+def live(data: str, database: str | None, blobs: str | None, kill_at: int) -> None:
     steps = Steps(kill_at)
     patch(steps)
-    service = open_service(ReviewSettings(data=Path(data), database=database, port=0))
+    service = open_service(ReviewSettings(data=Path(data), database=database, blobs=blobs, port=0))
     listener = listen("127.0.0.1", 0)
     steps.is_armed = True
     sys.stdout.write(json.dumps({"url": url_of(listener), "pid": os.getpid()}) + "\n")

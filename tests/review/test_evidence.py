@@ -109,8 +109,8 @@ def test_a_stolen_lease_cookie_plays_nothing_in_another_session(house, ada, bea,
 @pytest.mark.parametrize("what", MEDIA)
 def test_the_log_has_it_in_writing_before_a_byte_is_read(house, ada, held, monkeypatch, what):
     seen = []
-    find = house.service.blobs.find
-    monkeypatch.setattr(type(house.service.blobs), "find", lambda _self, key: (seen.append(house.log()[-1].action), find(key))[1])
+    read = house.service.blobs.read
+    monkeypatch.setattr(type(house.service.blobs), "read", lambda _self, key: (seen.append(house.log()[-1].action), read(key))[1])
     assert ada.client.get(f"/cases/{held}/{what}").status_code == 200
     assert seen == ["evidence.served"]
 
@@ -148,8 +148,8 @@ def test_each_kind_of_evidence_is_entered_once_under_a_lease(house, ada, held):
 
 
 def test_a_missing_blob_is_told_and_raises_an_alert(house, ada, held):
-    for path in house.service.blobs.objects.glob("*/*"):
-        path.unlink()
+    for key in house.service.blobs.list_keys():
+        house.service.blobs.remove(key)
     page = ada.client.get(f"/cases/{held}")
     assert page.status_code == 200
     assert "not in the store" in page.text

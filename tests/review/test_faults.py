@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from sqlalchemy import event, text
 from sqlalchemy.exc import OperationalError
-from tests.review.conftest import sending
+from tests.review.conftest import Sender, sending
 
+from earmark_edge.event import Receipt
 from earmark_review import audit
 from earmark_review.accounts import Role, SignedIn
 from earmark_review.cases import LeaseTerms
-from earmark_review.errors import AuditUnavailableError
+from earmark_review.errors import AuditUnavailableError, BlobStoreError, KeyGoneError
 from earmark_review.store import leases
 from earmark_review.store.database import Database
 
 ON_POSTGRES = pytest.mark.parametrize("engine", ["postgresql"], indirect=True)
+ON_BOTH = pytest.mark.parametrize("engine", ["sqlite", "postgresql"], indirect=True)
 TERMS = LeaseTerms(300, 3600)
 
 
@@ -87,22 +90,7 @@ def test_a_worker_that_dies_in_the_middle_holds_nothing_and_keeps_nobody_waiting
     assert house.actions().count("case.claimed") == 1
 
 
-def test_a_blob_that_cannot_be_read_is_told_and_the_rest_is_shown(ada, one_case, monkeypatch):
-    ada.claim(one_case)
-
-    def broken(_self):
-        raise OSError(5, "Input/output error")
-
-    monkeypatch.setattr(Path, "read_bytes", broken)
-    answer = ada.client.get(f"/cases/{one_case}/clip")
-    page = ada.client.get(f"/cases/{one_case}")
-    monkeypatch.undo()
-    assert answer.status_code == 503
-    assert (page.status_code, "cannot be read" in page.text) == (200, True)
-    assert ada.client.get(f"/cases/{one_case}/clip").status_code == 200
-
-
-@pytest.mark.parametrize("engine", ["sqlite", "postgresql"], indirect=True)
+@ON_BOTH
 @pytest.mark.parametrize("jump_s", [-86_400, -1, 3 * 3600, 366 * 86_400])
 def test_a_clock_that_jumps_breaks_no_chain_and_gives_nobody_a_second_holder(house, sender, ada, bea, one_case, clock, jump_s):
     ada.claim(one_case)
@@ -115,3 +103,72 @@ def test_a_clock_that_jumps_breaks_no_chain_and_gives_nobody_a_second_holder(hou
     assert sender.post(sending("event-2").payload).status_code == 201
     assert house.actions().count("case.decided") == (jump_s < 0)
     assert audit.first_break(house.log()) is None
+
+
+@pytest.fixture
+def take_blobs_away(house, engine, monkeypatch):
+    """Lets the store of clips refuse everything until `monkeypatch.undo`: an S3 store that nobody answers for, or a disk that fails."""
+
+    def take_away():
+        if engine == "postgresql":
+            monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+            house.reopen()
+        else:
+            for name in ("rename", "unlink", "read_bytes"):
+                monkeypatch.setattr(Path, name, lambda *_words, **_more: (_ for _ in ()).throw(OSError(5, "Input/output error")))
+
+    return take_away
+
+
+@ON_BOTH
+def test_a_store_of_clips_that_is_away_acknowledges_nothing_and_takes_it_once_it_is_back(house, sender, monkeypatch, take_blobs_away):
+    one = sending()
+    sender.post(one.payload)
+    take_blobs_away()
+    refused = Sender(house.app, sender.token).put("event-1", 3, one.objects[3])
+    assert (refused.status_code, refused.headers["retry-after"], refused.json()["type"]) == (503, "5", "urn:earmark:problem:blob-store")
+    assert "127.0.0.1" not in refused.text
+    monkeypatch.undo()
+    house.reopen()
+    sender = Sender(house.app, sender.token)
+    assert Receipt.from_bytes(sender.post(one.payload).content).tiers_held == ()
+    assert "object.held" not in house.actions()
+    assert sender.put("event-1", 3, one.objects[3]).status_code == 201
+
+
+@ON_BOTH
+def test_what_is_deleted_while_the_store_of_clips_is_away_is_deleted_and_its_bytes_follow(house, sender, monkeypatch, take_blobs_away):
+    for number in range(2):
+        sender.send(sending(f"event-{number}"))
+    take_blobs_away()
+    with pytest.raises(BlobStoreError, match="its keys are destroyed"):
+        house.service.erase_household("consent-1")
+    assert house.actions().count("event.deleted") == 2
+    assert house.actions()[-1] == "household.erased"
+    with pytest.raises(KeyGoneError):
+        house.service.keys.find(1, "event-0", 3)
+    monkeypatch.undo()
+    house.reopen()
+    assert len(house.service.blobs.list_keys()) == 4
+    assert house.service.blobs.sweep(set(), datetime.now(UTC) + timedelta(seconds=5)) >= 4
+    assert house.service.blobs.list_keys() == []
+
+
+@ON_BOTH
+def test_a_clip_that_the_store_does_not_give_is_told_and_the_page_is_shown(house, ada, one_case, monkeypatch, take_blobs_away):
+    ada.claim(one_case)
+    take_blobs_away()
+    ada = signed_in_again(house, ada)
+    answer = ada.client.get(f"/cases/{one_case}/clip")
+    page = ada.client.get(f"/cases/{one_case}")
+    monkeypatch.undo()
+    house.reopen()
+    assert answer.status_code == 503
+    assert (page.status_code, "cannot be read" in page.text) == (200, True)
+    assert signed_in_again(house, ada).client.get(f"/cases/{one_case}/clip").status_code == 200
+
+
+def signed_in_again(house, browser):
+    again = type(browser)(house.app)
+    again.client.cookies = browser.client.cookies
+    return again

@@ -8,6 +8,7 @@ from tests.review.conftest import track_for, wrapped_field
 
 from earmark_edge.event import ClipObject, Receipt, WireError
 from earmark_model.contract import Reason
+from earmark_review.blob_folder import BlobFolder
 from earmark_review.blobs import IncomingBlob
 from earmark_review.errors import UnknownEventError
 from earmark_review.store.devices import list_devices, revoke_device
@@ -15,8 +16,9 @@ from earmark_review.store.intake import receipt_for
 
 
 def stored_blobs(house):
-    folder = house.service.blobs
-    return [path for path in (*folder.objects.rglob("*"), *folder.incoming.iterdir()) if path.is_file()]
+    blobs = house.service.blobs
+    under_way = [path.name for path in blobs.incoming.iterdir()] if isinstance(blobs, BlobFolder) else []
+    return [*blobs.list_keys(), *under_way]
 
 
 def state_of(house):

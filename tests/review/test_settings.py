@@ -35,6 +35,7 @@ def test_the_command_line_wins_over_the_environment_and_none_does_not(monkeypatc
         ("SIGN_IN_FAILURES", "0"),
         ("SIGN_IN_WINDOW_S", "0"),
         ("STARTING_VOLUME", "1.1"),
+        ("BLOBS", "s3:/no-bucket"),
     ],
 )
 def test_a_value_outside_its_range_names_its_variable(monkeypatch, name, value):

@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, and_, exists, fun
 from earmark_edge.event import Event
 from earmark_model.contract import Reason
 from earmark_review.accounts import SignedIn
+from earmark_review.blobs import HeldBlob
 from earmark_review.cases import OPEN_STATES, CaseState, Queue, Severity, Verdict, state_at
 from earmark_review.errors import UnknownCaseError
 from earmark_review.store.intake import DeclaredObject
@@ -178,6 +179,7 @@ def runs_unverified(conn: Connection) -> bool:
     return bool(conn.execute(select(some_case | some_device)).scalar_one())
 
 
-def live_blob_keys(conn: Connection) -> set[str]:
+def held_blobs(conn: Connection) -> list[HeldBlob]:
     """Every object that some event still names."""
-    return {key for key in conn.scalars(select(objects.c.blob_key)) if key is not None}
+    query = select(objects.c.blob_key, objects.c.length, objects.c.sha256).where(objects.c.blob_key.is_not(None))
+    return [HeldBlob(*row) for row in conn.execute(query.order_by(objects.c.blob_key))]

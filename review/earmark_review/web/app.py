@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from itertools import count
 
 from fastapi import FastAPI
 from sqlalchemy.exc import SQLAlchemyError
@@ -41,6 +42,8 @@ from earmark_review.web.description import describe
 from earmark_review.web.middleware import AccessLog, SecurityHeaders
 
 UPKEEP_S = 60.0
+SWEEP_EVERY = 60
+"""Of so many rounds of upkeep, the first also sweeps the store of clips, which takes a look at every one."""
 logger = logging.getLogger(__name__)
 _MODULES = (
     device_api,
@@ -110,9 +113,11 @@ def create_app(settings_or_service: ReviewSettings | Service) -> FastAPI:
 
 async def _keep_house(service: Service) -> None:
     """Do now and then what has to be done. One run that fails is told, and the next one goes on."""
-    while True:
+    for number in count():
         try:
             await run_in_threadpool(service.keep_house)
+            if number % SWEEP_EVERY == 0:
+                await run_in_threadpool(service.sweep)
         except (ReviewError, SQLAlchemyError, OSError):
             logger.exception("the house could not be kept")
         await asyncio.sleep(UPKEEP_S)

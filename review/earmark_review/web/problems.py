@@ -41,6 +41,7 @@ STATUSES: Mapping[type[errors.ReviewError], HTTPStatus] = MappingProxyType(
         errors.TooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
         errors.MediaTypeError: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
         errors.BlobMissingError: HTTPStatus.SERVICE_UNAVAILABLE,
+        errors.BlobStoreError: HTTPStatus.SERVICE_UNAVAILABLE,
         errors.SoundError: HTTPStatus.UNPROCESSABLE_ENTITY,
         errors.BundleOfferError: HTTPStatus.SERVICE_UNAVAILABLE,
         errors.UnknownBundleError: HTTPStatus.NOT_FOUND,
@@ -82,12 +83,14 @@ TITLES: Mapping[type[errors.ReviewError], str] = MappingProxyType(
         errors.NotAllowedError: "Not for this account",
         errors.AuditUnavailableError: "The log is not available",
         errors.BlobMissingError: "The clip is missing",
+        errors.BlobStoreError: "The store of clips is away",
         errors.SignInError: "Sign-in did not work",
         errors.ProviderError: "Single sign-on is away",
         errors.NotOfferedError: "Not offered here",
         errors.TooManyAttemptsError: "Sign-in is paused",
     }
 )
+_SHORTLY: Mapping[str, str] = MappingProxyType({"Retry-After": "5"})
 
 
 def install(app: FastAPI) -> None:
@@ -150,6 +153,8 @@ def _headers_for(error: errors.ReviewError) -> Mapping[str, str]:
         return {SIGNATURE_HEADER: header_of(error.signature)}
     if isinstance(error, errors.TooManyAttemptsError | errors.RestDueError):
         return {"Retry-After": str(error.retry_after_s)}
+    if isinstance(error, errors.BlobStoreError):
+        return _SHORTLY
     return {}
 
 
@@ -186,7 +191,7 @@ def _on_busy(request: Request, error: Exception) -> Response:
     logger.error("the database refused %s %s: %s", request.method, request.url.path, error.__cause__ or error)
     status = HTTPStatus.SERVICE_UNAVAILABLE
     detail = "the database is busy or unavailable, so nothing was done; try again shortly"
-    return answer(request, status, "database", status.phrase, detail, {"Retry-After": "5"})
+    return answer(request, status, "database", status.phrase, detail, _SHORTLY)
 
 
 def _on_defect(request: Request, _error: Exception) -> Response:
