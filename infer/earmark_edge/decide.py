@@ -97,6 +97,7 @@ class Rules:
         self._routed = np.array([label in routed for label in spec.labels])  # [classes]
         self._upper = np.array([spec.thresholds[label].value for label in spec.labels])  # [classes]
         self._lower = self._upper * config.hysteresis_ratio
+        self._scale = np.maximum(self._upper, _LEAST_THRESHOLD)  # [classes]
 
     @property
     def sha256(self) -> str:
@@ -120,7 +121,7 @@ class Rules:
 
     def strongest(self, scores: Floats) -> tuple[str, float, float]:
         """Of the routed labels, the one whose score is largest relative to its threshold: label, score, threshold."""
-        relative = scores / np.maximum(self._upper, _LEAST_THRESHOLD)
+        relative = scores / self._scale
         relative = np.where(scores >= self._upper, np.maximum(relative, 1.0), relative)  # a score of 0 reaches a threshold of 0
         relative[~self._routed] = -1.0
         at = int(relative.argmax())

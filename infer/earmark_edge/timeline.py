@@ -21,8 +21,8 @@ def cell_scores(frame_scores: Floats, start: int, valid: int, cell_samples: int)
     left = np.arange(first, last + 1) * cell_samples - start  # each cell, in samples of the window
     right = np.minimum(left + cell_samples, valid)
     highest = len(frame_scores) - 1
-    earlier = np.clip(left // cell_samples, 0, highest)
-    later = np.clip((right - 1) // cell_samples, 0, highest)
+    earlier = np.minimum(np.maximum(left // cell_samples, 0), highest)  # np.clip takes four times as long on so few
+    later = np.minimum(np.maximum((right - 1) // cell_samples, 0), highest)
     return first, np.maximum(frame_scores[earlier], frame_scores[later])
 
 

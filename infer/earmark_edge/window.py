@@ -70,6 +70,6 @@ class Windower:
 
     def _window(self, offset: int) -> Window:
         heard = self._held[offset : offset + self.window_samples]
-        samples = np.zeros(self.window_samples, np.float32)
-        samples[: len(heard)] = heard
+        missing = self.window_samples - len(heard)
+        samples = np.pad(heard, (0, missing)) if missing else heard.copy()
         return Window(self._start + offset, len(heard), samples)

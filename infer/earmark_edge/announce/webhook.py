@@ -14,6 +14,7 @@ from earmark_edge.announce.announcement import Announcement, Pulse
 from earmark_edge.announce.destination import DestinationDownError, DestinationRefusedError
 from earmark_edge.announce.settings import WebhookSettings
 from earmark_edge.oneline import one_line
+from earmark_edge.uplink import import_httpx
 
 _PASSING = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
 _DONE, _REDIRECTS, _REFUSALS = range(200, 300), range(300, 400), range(400, 500)
@@ -43,7 +44,7 @@ class Webhook:
     def open(self) -> None:
         """See `Destination.open`."""
         try:
-            import httpx  # noqa: PLC0415 - a device without a webhook does without
+            httpx = import_httpx()  # a device without a webhook does without
         except ImportError as error:
             msg = f"a webhook needs httpx, which is not installed ({error}); get it with: pip install 'earmark[edge]'"
             raise DestinationDownError(msg) from error

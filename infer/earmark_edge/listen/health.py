@@ -84,12 +84,13 @@ class SignalHealth:
         """The block fit to be scored (what is not a number became silence), and what began or ended with it; `now_s` is monotonic."""
         if not samples.size:
             return samples, []
-        finite = np.isfinite(samples)
-        bad = int(samples.size - np.count_nonzero(finite))
-        if bad:
-            samples = np.where(finite, samples, np.float32(0))
-        samples = np.clip(samples, -1.0, 1.0)
-        return samples, [*self._silence(samples), *self._level(samples, bad), *self._pace(samples.size, now_s)]
+        bad, peak = 0, max(-float(samples.min()), float(samples.max()))  # NaN where any sample is
+        if not peak <= 1:
+            finite = np.isfinite(samples)
+            bad = int(samples.size - np.count_nonzero(finite))
+            samples = np.clip(np.where(finite, samples, np.float32(0)), -1.0, 1.0)
+        clipped = int(np.count_nonzero(np.abs(samples) >= CLIPPED_LEVEL)) if not peak < CLIPPED_LEVEL else 0
+        return samples, [*self._silence(samples), *self._level(samples, bad, clipped), *self._pace(samples.size, now_s)]
 
     def restart(self) -> None:
         """The source was opened again: pace and silence are measured anew; what was wrong stays so until it is seen to be right."""
@@ -108,8 +109,7 @@ class SignalHealth:
             return []  # not long enough to say either
         return self._set(Problem.SILENT, is_on=same_s >= self.config.silent_s, detail=f"for {same_s:.0f} s")
 
-    def _level(self, samples: Samples, bad: int) -> list[Change]:
-        clipped = int(np.count_nonzero(np.abs(samples) >= CLIPPED_LEVEL))
+    def _level(self, samples: Samples, bad: int, clipped: int) -> list[Change]:
         self._span.append((samples.size, clipped, float(samples.sum(dtype=np.float64)), bad))
         count, clips, total, no_numbers = (sum(column) for column in zip(*self._span, strict=True))
         if count < self.config.span_s * self.sample_rate_hz:

@@ -28,6 +28,8 @@ from earmark_edge.listen.updates import Updates
 from earmark_edge.scorer import Scorer
 
 _POLL_S = 0.1
+_SETTLED_S = 2.0
+"""Heard so much, a device has loaded and connected what it will; what that took is handed back, before the first window is scored."""
 _DRAWN = 1 << 40
 """Incidents from here on are of what was drawn, so that none is taken for a part of what was flagged."""
 
@@ -116,7 +118,7 @@ class Listener:
         self.status = Status(
             version("earmark"), os.getpid(), now, now, scorer.spec.graph_sha256, rules.sha256, rules.spec.unverified, streams
         )
-        self._is_slicing = False
+        self._is_slicing, self._is_settled = False, False
         self._muted_by: tuple[str, ...] = ()
         self._muted_until_s = float("-inf")
 
@@ -170,6 +172,9 @@ class Listener:
         heard = channel.detector.feed(block.samples)
         channel.heard_samples += len(block.samples)
         channel.status.heard_s += length_s
+        if not self._is_settled and channel.status.heard_s >= _SETTLED_S:
+            self._is_settled = True
+            give_back_memory()
         channel.status.last_audio_at = self._clocks.wall().isoformat()
         self._detected(channel, heard)
         result = channel.canary.feed(block.samples, is_busy=channel.detector.has_open_event)

@@ -16,7 +16,6 @@ from pathlib import Path
 from types import FrameType
 
 from earmark_edge.announce.settings import AnnounceSettings
-from earmark_edge.announce.sink import AnnouncingSink, destinations_of
 from earmark_edge.announce.store import AnnounceStoreError
 from earmark_edge.bundle_store import BundleStore
 from earmark_edge.consent import ConsentError
@@ -143,7 +142,12 @@ def _metrics(port: int, listener: Listener) -> AbstractContextManager[object]:
 
 def _announcing(sink: Sink, edge: EdgeSettings, rules: Rules, mute: Mute) -> Sink:
     """With a broker or a webhook set: the sink that tells these too."""
-    told = destinations_of(AnnounceSettings.from_environment(os.environ), (*rules.spec.sensitive, *edge.decide.route_also))
+    settings = AnnounceSettings.from_environment(os.environ)
+    if not (settings.mqtt or settings.webhook):
+        return sink
+    from earmark_edge.announce.sink import AnnouncingSink, destinations_of  # noqa: PLC0415 - a megabyte that most devices do without
+
+    told = destinations_of(settings, (*rules.spec.sensitive, *edge.decide.route_also))
     return AnnouncingSink(sink, edge.state, told, is_muted=lambda: mute.is_on) if told else sink
 
 

@@ -17,8 +17,8 @@ from earmark_edge.capture import CaptureError, blocks, files_of
 
 Samples = npt.NDArray[np.float32]
 
-BLOCK_S = 0.25
-"""Length of what a live source hands on at once: short beside a hop, long beside what handling a block costs."""
+BLOCK_S = 0.5
+"""Length of what a live source hands on at once: a hop, since a shorter one completes no window and costs as much to handle."""
 FAST_BLOCK_S = 2.0
 """The same where a file is read as fast as it can be scored."""
 _ENCODINGS = {"s16le": ("<i2", 32_768.0), "s32le": ("<i4", 2_147_483_648.0), "f32le": ("<f4", 1.0)}
@@ -90,7 +90,7 @@ class FileSource:
         self._pieces, self._given, self._began_s = self._cut(), 0, self._clock()
 
     def read(self, timeout_s: float) -> Samples | None:
-        """The next quarter of a second (paced) or two seconds."""
+        """The next half second (paced) or two seconds."""
         if self._is_paced:
             wait_s = self._began_s + self._given / self._rate_hz - self._clock()
             if wait_s > timeout_s:
@@ -214,18 +214,28 @@ class PcmSource:
         self._decoder = self._decoder or PcmDecoder(self._form, self._rate_hz)
 
     def read(self, timeout_s: float) -> Samples | None:
-        """What is there, up to a quarter of a second."""
+        """What is there, up to half a second; what comes in small pieces is put together for as long as `timeout_s`."""
         if self._decoder is None:
             raise SourceEndedError(self.name)
-        if not select.select([self._descriptor], [], [], timeout_s)[0]:
-            return None
-        data = os.read(self._descriptor, self._want)
+        data, is_ended = self._gathered(timeout_s)
         if data:
             return self._decoder.feed(data)
+        if not is_ended:
+            return None
         rest, self._decoder = self._decoder.flush(), None
         if not rest.size:
             raise SourceEndedError(self.name)
         return rest
+
+    def _gathered(self, timeout_s: float) -> tuple[bytes, bool]:
+        """What came within `timeout_s`, and whether the descriptor has nothing more to give."""
+        data, until_s = b"", time.monotonic() + timeout_s
+        while len(data) < self._want and select.select([self._descriptor], [], [], max(0.0, until_s - time.monotonic()))[0]:
+            piece = os.read(self._descriptor, self._want - len(data))
+            if not piece:
+                return data, True
+            data += piece
+        return data, False
 
     def close(self) -> None:
         """The descriptor belongs to whoever opened it."""

@@ -140,7 +140,7 @@ class Supervisor(threading.Thread):
         """Hand on what comes until it is time to close: at a stop, a mute, or a silence that a new start may end."""
         last_s = opened_s = self._clock()
         is_first, is_stalled = True, False
-        while not self._ended.is_set() and not (self._mute.is_on and self.source.is_live):
+        while not self._ended.is_set() and not (self.source.is_live and self._mute.is_on):
             samples = self.source.read(_POLL_S)
             now_s = self._clock()
             if samples is None:
