@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import signal
 import threading
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,6 +13,7 @@ import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from tests.review.test_metrics import NAMES, busy  # noqa: F401 - a fixture
+from tests.review.test_serving import start, stop
 
 from earmark_review.errors import SettingsError
 from earmark_review.settings import read_settings
@@ -77,6 +79,17 @@ def test_routes_and_figures_are_sent_and_no_name_or_id(busy, collector):  # noqa
     assert {"earmark.review.waiting", "earmark.review.events_received", "earmark.review.exposure_stops"} <= metrics
     sent = b"".join(body + repr(headers).encode() for _, body, headers in got).lower()
     assert [name for name in (*NAMES, *ids, "boot-1") if name.encode() in sent] == []
+
+
+def test_what_a_dependency_would_send_by_itself_stays_off_whatever_the_environment_says(tmp_path, collector, monkeypatch):
+    address, got = collector
+    monkeypatch.setenv("FASTAPI_OTEL_AUTO_CONFIGURE", "true")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", address)
+    process, url = start(tmp_path / "data")
+    assert httpx.get(f"{url}/login").status_code == 200
+    stop(process, signal.SIGTERM)  # at which whatever waits is sent
+    assert process.returncode == 0
+    assert got == []
 
 
 def test_nothing_starts_unless_an_address_is_set(house):

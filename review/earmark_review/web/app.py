@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from itertools import count
+from typing import Any
 
 from fastapi import FastAPI
 from sqlalchemy.exc import SQLAlchemyError
@@ -44,6 +45,8 @@ from earmark_review.web.middleware import AccessLog, SecurityHeaders
 UPKEEP_S = 60.0
 SWEEP_EVERY = 60
 """Of so many rounds of upkeep, the first also sweeps the store of clips, which takes a look at every one."""
+_FASTAPIS_OWN: Any = dict.fromkeys(("tracing", "metrics", "logs", "operation_spans", "auto_configure"), False)
+"""The telemetry of FastAPI itself, which a variable of the environment could turn on, is off; ours is `start_telemetry`."""
 logger = logging.getLogger(__name__)
 _MODULES = (
     device_api,
@@ -95,6 +98,7 @@ def create_app(settings_or_service: ReviewSettings | Service) -> FastAPI:
         redoc_url=None,
         openapi_url="/api/v1/openapi.json",
         redirect_slashes=False,
+        telemetry=_FASTAPIS_OWN,
     )
     app.state.service = service
     problems.install(app)
