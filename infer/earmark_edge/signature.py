@@ -6,6 +6,11 @@ import base64
 import binascii
 import hashlib
 from enum import StrEnum
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # what neither signs nor sends does without the library
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 SIGNATURE_HEADER = "Earmark-Signature"
 KEY_BYTES = 32
@@ -38,9 +43,7 @@ class SignatureError(ValueError):
 
 def sign(private_key: bytes, purpose: Purpose, message: bytes) -> bytes:
     """64 bytes over `message` by the raw 32-byte Ed25519 key; the same input gives the same signature (RFC 8032)."""
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: PLC0415 - a scan without sending needs none
-
-    return Ed25519PrivateKey.from_private_bytes(private_key).sign(_signed(purpose, message))
+    return _private(private_key).sign(_signed(purpose, message))
 
 
 def check(public_key: bytes, purpose: Purpose, message: bytes, signature: bytes) -> None:
@@ -50,10 +53,9 @@ def check(public_key: bytes, purpose: Purpose, message: bytes, signature: bytes)
         SignatureError: it is not.
     """
     from cryptography.exceptions import InvalidSignature  # noqa: PLC0415 - a scan without sending needs none
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey  # noqa: PLC0415 - the same
 
     try:
-        Ed25519PublicKey.from_public_bytes(public_key).verify(signature, _signed(purpose, message))
+        _public(public_key).verify(signature, _signed(purpose, message))
     except (InvalidSignature, ValueError) as error:
         msg = f"the signature is not one of this message as {purpose!s} by key {key_id(public_key)[:16]}"
         raise SignatureError(msg) from error
@@ -61,9 +63,24 @@ def check(public_key: bytes, purpose: Purpose, message: bytes, signature: bytes)
 
 def public_of(private_key: bytes) -> bytes:
     """The raw public key of a raw Ed25519 private key."""
+    return _private(private_key).public_key().public_bytes_raw()
+
+
+# Reading a key takes as long as signing with it: a service signs every answer with one, and hears the same devices again and again.
+
+
+@lru_cache(maxsize=16)
+def _private(raw: bytes) -> Ed25519PrivateKey:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: PLC0415 - a scan without sending needs none
 
-    return Ed25519PrivateKey.from_private_bytes(private_key).public_key().public_bytes_raw()
+    return Ed25519PrivateKey.from_private_bytes(raw)
+
+
+@lru_cache(maxsize=1024)
+def _public(raw: bytes) -> Ed25519PublicKey:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey  # noqa: PLC0415 - the same
+
+    return Ed25519PublicKey.from_public_bytes(raw)
 
 
 def key_id(public_key: bytes) -> str:

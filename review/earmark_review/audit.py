@@ -27,6 +27,9 @@ OPERATOR = "operator"
 """Whoever has a shell on the machine."""
 SERVICE = "service"
 
+_END = select(audit_log.c.seq, audit_log.c.sha256).order_by(audit_log.c.seq.desc()).limit(1)
+_ADD = insert(audit_log)
+
 
 class Action(StrEnum):
     """What an entry records."""
@@ -165,7 +168,7 @@ def write(conn: Connection, drafts: Iterable[Draft]) -> None:
             rows.append({"seq": seq, "at": draft.at, **words, "previous_sha256": previous, "sha256": sha256})
             previous = sha256
         if rows:
-            conn.execute(insert(audit_log), rows)
+            conn.execute(_ADD, rows)
     except SQLAlchemyError as error:
         msg = "the audit log does not take entries, so this was not done; tell whoever runs the service"
         raise AuditUnavailableError(msg) from error
@@ -174,7 +177,7 @@ def write(conn: Connection, drafts: Iterable[Draft]) -> None:
 def _end_of_log(conn: Connection) -> tuple[int, str]:
     """Number and hash of the last entry, with the turn to write the next."""
     take_turn(conn, Turn.LOG)
-    head = conn.execute(select(audit_log.c.seq, audit_log.c.sha256).order_by(audit_log.c.seq.desc()).limit(1)).first()
+    head = conn.execute(_END).first()
     return (head.seq, head.sha256) if head else (0, GENESIS_SHA256)
 
 

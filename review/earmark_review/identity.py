@@ -6,7 +6,10 @@ import base64
 import json
 import os
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from earmark_edge.signature import KEY_BYTES, Purpose, key_id, public_of, sign
 from earmark_review.errors import DatabaseError
@@ -25,9 +28,7 @@ class ServiceIdentity:
     @property
     def sealing_public(self) -> bytes:
         """What devices seal to."""
-        from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey  # noqa: PLC0415 - used at enrolment alone
-
-        return X25519PrivateKey.from_private_bytes(self.sealing_key).public_key().public_bytes_raw()
+        return _sealing_public(self.sealing_key)
 
     @property
     def sealing_key_id(self) -> str:
@@ -48,6 +49,12 @@ class ServiceIdentity:
         """What an operator and a device's owner compare at enrolment: both public keys, as eight groups of four letters."""
         digits = key_id(self.sealing_public + self.signing_public)[:32]
         return " ".join(digits[at : at + 4] for at in range(0, len(digits), 4))
+
+
+@lru_cache(maxsize=16)
+def _sealing_public(sealing_key: bytes) -> bytes:
+    """Every event is asked whether it was sealed to this key, which takes as long to work out as a signature."""
+    return X25519PrivateKey.from_private_bytes(sealing_key).public_key().public_bytes_raw()
 
 
 def open_identity(folder: Path) -> ServiceIdentity:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 
 from earmark_edge.consent import Consent
 from earmark_edge.event import Event
 from earmark_review.store.schema import consents
 
+_RECORD = select(consents.c.payload).where(consents.c.device_id == bindparam("device_id"), consents.c.consent_id == bindparam("consent_id"))
+
 
 def consent_of(conn: Connection, device_id: int, consent_id: str) -> Consent | None:
     """The record behind an event's `consent_id`, if the device sent it."""
-    mine = (consents.c.device_id == device_id, consents.c.consent_id == consent_id)
-    payload = conn.execute(select(consents.c.payload).where(*mine)).scalar()
+    payload = conn.execute(_RECORD, {"device_id": device_id, "consent_id": consent_id}).scalar()
     return None if payload is None else Consent.from_bytes(payload)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from earmark_edge.signature import key_id
 from earmark_review import audit
@@ -51,6 +51,8 @@ _COLUMNS = (
     device_keys.c.public_key,
 )
 _JOINED = select(*_COLUMNS).outerjoin(device_keys, device_keys.c.device_id == devices.c.device_id)
+_BY_TOKEN = _JOINED.where(devices.c.token_sha256 == bindparam("token_sha256"), devices.c.revoked_at.is_(None))
+_LOCK = select(devices.c.device_id).where(devices.c.device_id == bindparam("device_id")).with_for_update(key_share=True)
 
 
 def offer_enrolment(conn: Connection, name: str, valid: timedelta, now: datetime) -> str:
@@ -159,8 +161,7 @@ def device_of(conn: Connection, token: str) -> Device:
     Raises:
         DeviceTokenError: no enrolled device has this token, or it was revoked.
     """
-    known = devices.c.token_sha256 == token_sha256(token)
-    row = conn.execute(_JOINED.where(known, devices.c.revoked_at.is_(None))).first()
+    row = conn.execute(_BY_TOKEN, {"token_sha256": token_sha256(token)}).first()
     if row is None or row.public_key is None:
         msg = "the bearer token belongs to no enrolled device; enrol it with the code that `earmark review device enrol NAME` prints"
         raise DeviceTokenError(msg)
@@ -170,6 +171,6 @@ def device_of(conn: Connection, token: str) -> Device:
 def mark_seen(conn: Connection, device: Device, now: datetime) -> None:
     """Remember when the device last spoke, to the minute; from here on no other message of it is dealt with at the same time."""
     if conn.dialect.name != "sqlite":  # where every writer is alone
-        conn.execute(select(devices.c.device_id).where(devices.c.device_id == device.device_id).with_for_update(key_share=True))
+        conn.execute(_LOCK, {"device_id": device.device_id})
     if device.last_seen_at is None or now - device.last_seen_at >= _SEEN_EVERY:
         conn.execute(update(devices).where(devices.c.device_id == device.device_id).values(last_seen_at=now))

@@ -9,7 +9,7 @@ from datetime import datetime
 from enum import Enum, auto
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
 from earmark_edge.event import Event, Receipt
 from earmark_edge.messages import Dropped
@@ -21,6 +21,31 @@ from earmark_review.store.devices import Device, mark_seen
 from earmark_review.store.moves import move_case
 from earmark_review.store.numbers import number_event
 from earmark_review.store.schema import cases, dropped_objects, event_signatures, events, objects, tombstones
+
+# Statements are made once: to build one, and to work out the key that finds its text, takes longer than to run it.
+_OF_EVENT = (events.c.device_id == bindparam("device_id"), events.c.event_id == bindparam("event_id"))
+_EVENT = select(events.c.event_row, events.c.sha256, events.c.received_at).where(*_OF_EVENT)
+_TOMBSTONE = select(tombstones.c.event_id).where(
+    tombstones.c.device_id == bindparam("device_id"), tombstones.c.event_id == bindparam("event_id")
+)
+_HELD = (
+    select(events.c.sha256, events.c.received_at, objects.c.tier, objects.c.blob_key, dropped_objects.c.object_id.label("dropped"))
+    .outerjoin_from(events, objects, objects.c.event_row == events.c.event_row)
+    .outerjoin(dropped_objects, dropped_objects.c.object_id == objects.c.object_id)
+    .where(*_OF_EVENT)
+    .order_by(objects.c.tier)
+)
+_DECLARED = select(objects, events.c.payload).join_from(events, objects).where(*_OF_EVENT, objects.c.tier == bindparam("tier"))
+_TIERS = select(objects.c.tier).where(objects.c.event_row == bindparam("event_row")).order_by(objects.c.tier)
+_MISSING = select(objects.c.object_id).where(
+    objects.c.event_row == bindparam("event_row"),
+    objects.c.blob_key.is_(None),
+    objects.c.object_id.not_in(select(dropped_objects.c.object_id)),
+)
+_CASE = select(cases.c.case_id, cases.c.state).where(cases.c.event_row == bindparam("event_row")).with_for_update(key_share=True)
+_ADD_EVENT = insert(events).returning(events.c.event_row)
+_ADD_SIGNATURE, _ADD_OBJECTS, _ADD_CASE = insert(event_signatures), insert(objects), insert(cases)
+_HOLD = update(objects).where(objects.c.object_id == bindparam("held_id"), objects.c.blob_key.is_(None))
 
 
 class Intake(Enum):
@@ -69,7 +94,7 @@ def take_event(conn: Connection, device: Device, event: Event, payload: bytes, s
         audit.append(conn, now, f"device:{device.name}", audit.Action.EVENT_UNCONSENTED, subject, {"sha256": sha256})
         return Intake.UNCONSENTED
     event_row = _insert_event(conn, device, event, payload, sha256, now)
-    conn.execute(insert(event_signatures).values(event_row=event_row, signature=signature))
+    conn.execute(_ADD_SIGNATURE, {"event_row": event_row, "signature": signature})
     number_event(conn, device, event, now)
     case_id = _open_case(conn, event_row, event, now)
     detail = {"sha256": sha256, "case": case_id, "label": event.label, "tiers": [clip.tier for clip in event.clips]}
@@ -89,14 +114,14 @@ def receipt_for(conn: Connection, device: Device, event_id: str) -> Receipt:
         EventDeletedError: it was deleted.
         UnknownEventError: the device never sent it.
     """
-    row = _known_event(conn, device, event_id)
-    columns = (objects.c.tier, objects.c.blob_key, dropped_objects.c.object_id.label("dropped"))
-    query = select(*columns).outerjoin(dropped_objects, dropped_objects.c.object_id == objects.c.object_id)
-    listed = conn.execute(query.where(objects.c.event_row == row.event_row).order_by(objects.c.tier)).all()
-    held = tuple(entry.tier for entry in listed if entry.blob_key is not None)
-    dropped = tuple(entry.tier for entry in listed if entry.blob_key is None and entry.dropped is not None)
-    missing = tuple(entry.tier for entry in listed if entry.tier not in {*held, *dropped})
-    return Receipt(event_id, row.sha256, row.received_at.isoformat(), held, missing, dropped, device.key_id)
+    listed = conn.execute(_HELD, _names(device, event_id)).all()
+    if not listed:
+        raise _unknown(conn, device, event_id)
+    tiers = [entry for entry in listed if entry.tier is not None]
+    held = tuple(entry.tier for entry in tiers if entry.blob_key is not None)
+    dropped = tuple(entry.tier for entry in tiers if entry.blob_key is None and entry.dropped is not None)
+    missing = tuple(entry.tier for entry in tiers if entry.tier not in {*held, *dropped})
+    return Receipt(event_id, listed[0].sha256, listed[0].received_at.isoformat(), held, missing, dropped, device.key_id)
 
 
 def declared_object(conn: Connection, device: Device, event_id: str, tier: int) -> DeclaredObject:
@@ -107,21 +132,19 @@ def declared_object(conn: Connection, device: Device, event_id: str, tier: int) 
         UnknownEventError: the device never sent it, or it declares nothing at this tier.
         ConsentRequiredError: its household has withdrawn its consent, or narrowed it, since.
     """
-    event_row = _known_event(conn, device, event_id).event_row
-    row = _object(conn, event_row, event_id, tier)
-    payload = conn.execute(select(events.c.payload).where(events.c.event_row == event_row)).scalar_one()
-    event = Event.from_bytes(payload)
+    row = _object(conn, device, event_id, tier)
+    event = Event.from_bytes(row.payload)
     if gap := consent_gap(conn, device.device_id, event):
         raise ConsentRequiredError(gap)
     wrapped_sha256 = next(clip.wrapped_sha256 for clip in event.clips if clip.tier == tier)
     words = (row.tier, row.media_type, row.length, row.sha256, row.blob_key, wrapped_sha256)
-    return DeclaredObject(row.object_id, event_row, event_id, *words)
+    return DeclaredObject(row.object_id, row.event_row, event_id, *words)
 
 
-def _object(conn: Connection, event_row: int, event_id: str, tier: int) -> Row[Any]:
-    row = conn.execute(select(objects).where(objects.c.event_row == event_row, objects.c.tier == tier)).first()
+def _object(conn: Connection, device: Device, event_id: str, tier: int) -> Row[Any]:
+    row = conn.execute(_DECLARED, {**_names(device, event_id), "tier": tier}).first()
     if row is None:
-        declared = conn.scalars(select(objects.c.tier).where(objects.c.event_row == event_row).order_by(objects.c.tier)).all()
+        declared = conn.scalars(_TIERS, {"event_row": _known_event(conn, device, event_id).event_row}).all()
         msg = f"event {event_id!r} declares no object of tier {tier}; it declares {list(declared) or 'none'}"
         raise UnknownEventError(msg)
     return row
@@ -138,8 +161,7 @@ def hold_object(conn: Connection, device: Device, declared: DeclaredObject, blob
     mark_seen(conn, device, now)
     if is_tombstoned(conn, device, declared.event_id) or _is_over(conn, declared.event_row):
         raise _deleted(declared.event_id)
-    mine = (objects.c.object_id == declared.object_id, objects.c.blob_key.is_(None))
-    if not conn.execute(update(objects).where(*mine).values(blob_key=blob_key, held_at=now)).rowcount:
+    if not conn.execute(_HOLD, {"held_id": declared.object_id, "blob_key": blob_key, "held_at": now}).rowcount:
         return False
     subject, detail = event_subject(device, declared.event_id), {"tier": declared.tier, "sha256": declared.sha256}
     audit.append(conn, now, f"device:{device.name}", audit.Action.OBJECT_HELD, subject, detail)
@@ -160,7 +182,7 @@ def drop_objects(conn: Connection, device: Device, dropped: Dropped, now: dateti
         msg = f"event {dropped.event_id!r} is held with other content than the message names; send the event itself again"
         raise UnknownEventError(msg)
     for tier in dropped.tiers:
-        declared = _object(conn, known.event_row, dropped.event_id, tier)
+        declared = _object(conn, device, dropped.event_id, tier)
         told = select(dropped_objects.c.object_id).where(dropped_objects.c.object_id == declared.object_id)
         if declared.blob_key is None and conn.execute(told).first() is None:
             conn.execute(insert(dropped_objects).values(object_id=declared.object_id, told_at=now))
@@ -171,26 +193,25 @@ def drop_objects(conn: Connection, device: Device, dropped: Dropped, now: dateti
 
 def _complete(conn: Connection, event_row: int, now: datetime) -> None:
     """Where nothing more is to come, the case is ready."""
-    gone = select(dropped_objects.c.object_id)
-    missing = select(objects.c.object_id).where(
-        objects.c.event_row == event_row, objects.c.blob_key.is_(None), objects.c.object_id.not_in(gone)
-    )
-    case = conn.execute(select(cases.c.case_id, cases.c.state).where(cases.c.event_row == event_row)).one()
-    if case.state == str(CaseState.AWAITING_CLIP) and conn.execute(missing).first() is None:
+    case = conn.execute(_CASE, {"event_row": event_row}).one()
+    if case.state == str(CaseState.AWAITING_CLIP) and conn.execute(_MISSING, {"event_row": event_row}).first() is None:
         move_case(conn, case.case_id, Move.COMPLETE, now)
         audit.append(conn, now, audit.SERVICE, audit.Action.CASE_READY, f"case:{case.case_id}")
 
 
 def _is_over(conn: Connection, event_row: int) -> bool:
     """Whether the event's case ran out, or was closed, while some object of it was still on its way."""
-    state = conn.execute(select(cases.c.state).where(cases.c.event_row == event_row).with_for_update(key_share=True)).scalar()
-    return state is not None and CaseState(state) in CLOSED_STATES
+    case = conn.execute(_CASE, {"event_row": event_row}).first()
+    return case is not None and CaseState(case.state) in CLOSED_STATES
 
 
 def is_tombstoned(conn: Connection, device: Device, event_id: str) -> bool:
     """Whether the event was deleted here."""
-    where = (tombstones.c.device_id == device.device_id, tombstones.c.event_id == event_id)
-    return conn.execute(select(tombstones.c.event_id).where(*where)).first() is not None
+    return conn.execute(_TOMBSTONE, _names(device, event_id)).first() is not None
+
+
+def _names(device: Device, event_id: str) -> dict[str, object]:
+    return {"device_id": device.device_id, "event_id": event_id}
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,19 +222,21 @@ class _Stored:
 
 
 def _event(conn: Connection, device: Device, event_id: str) -> _Stored | None:
-    columns = (events.c.event_row, events.c.sha256, events.c.received_at)
-    row = conn.execute(select(*columns).where(events.c.device_id == device.device_id, events.c.event_id == event_id)).first()
+    row = conn.execute(_EVENT, _names(device, event_id)).first()
     return _Stored(*row) if row else None
 
 
 def _known_event(conn: Connection, device: Device, event_id: str) -> _Stored:
     row = _event(conn, device, event_id)
-    if row is not None:
-        return row
+    if row is None:
+        raise _unknown(conn, device, event_id)
+    return row
+
+
+def _unknown(conn: Connection, device: Device, event_id: str) -> EventDeletedError | UnknownEventError:
     if is_tombstoned(conn, device, event_id):
-        raise _deleted(event_id)
-    msg = f"this device sent no event {event_id!r}; POST the event before its clips"
-    raise UnknownEventError(msg)
+        return _deleted(event_id)
+    return UnknownEventError(f"this device sent no event {event_id!r}; POST the event before its clips")
 
 
 def _deleted(event_id: str) -> EventDeletedError:
@@ -221,23 +244,25 @@ def _deleted(event_id: str) -> EventDeletedError:
 
 
 def _insert_event(conn: Connection, device: Device, event: Event, payload: bytes, sha256: str, now: datetime) -> int:
-    statement = insert(events).values(
-        device_id=device.device_id,
-        event_id=event.event_id,
-        sha256=sha256,
-        payload=payload,
-        received_at=now,
-        boot_id=event.boot_id,
-        seq=event.seq,
-        label=event.label,
-        peak_score=event.peak_score,
-        reason=str(event.reason),
-        length_s=event.offset_s - event.onset_s,
-    )
-    event_row = int(conn.execute(statement.returning(events.c.event_row)).scalar_one())
-    for clip in event.clips:
-        row = {"tier": clip.tier, "media_type": clip.media_type, "length": clip.length, "sha256": clip.sha256}
-        conn.execute(insert(objects).values(event_row=event_row, **row))
+    row = {
+        **_names(device, event.event_id),
+        "sha256": sha256,
+        "payload": payload,
+        "received_at": now,
+        "boot_id": event.boot_id,
+        "seq": event.seq,
+        "label": event.label,
+        "peak_score": event.peak_score,
+        "reason": str(event.reason),
+        "length_s": event.offset_s - event.onset_s,
+    }
+    event_row = int(conn.execute(_ADD_EVENT, row).scalar_one())
+    declared = [
+        {"event_row": event_row, "tier": clip.tier, "media_type": clip.media_type, "length": clip.length, "sha256": clip.sha256}
+        for clip in event.clips
+    ]
+    if declared:
+        conn.execute(_ADD_OBJECTS, declared)
     return event_row
 
 
@@ -249,6 +274,6 @@ def _severity(event: Event) -> Severity:
 def _open_case(conn: Connection, event_row: int, event: Event, now: datetime) -> str:
     case_id = uuid.uuid4().hex
     state = CaseState.AWAITING_CLIP if event.clips else CaseState.READY
-    values = {"state": str(state), "severity": int(_severity(event)), "opened_at": now}
-    conn.execute(insert(cases).values(case_id=case_id, event_row=event_row, **values))
+    row = {"case_id": case_id, "event_row": event_row, "state": str(state), "severity": int(_severity(event)), "opened_at": now}
+    conn.execute(_ADD_CASE, row)
     return case_id

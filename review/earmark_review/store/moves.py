@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
 from earmark_review.cases import CLOSED_STATES, QUEUE_AFTER, CaseState, Move, Queue, after
 from earmark_review.errors import UnknownCaseError
 from earmark_review.store.schema import cases
+
+_PLACE = select(cases.c.state, cases.c.queue).where(cases.c.case_id == bindparam("case_id")).with_for_update(key_share=True)
+_MOVE = update(cases).where(cases.c.case_id == bindparam("moved_id"), cases.c.state == bindparam("before"))
 
 
 def place_of(conn: Connection, case_id: str) -> tuple[CaseState, Queue]:
@@ -17,7 +20,7 @@ def place_of(conn: Connection, case_id: str) -> tuple[CaseState, Queue]:
     Raises:
         UnknownCaseError: there is no such case.
     """
-    found = conn.execute(select(cases.c.state, cases.c.queue).where(cases.c.case_id == case_id).with_for_update(key_share=True)).first()
+    found = conn.execute(_PLACE, {"case_id": case_id}).first()
     if found is None:
         msg = f"there is no case {case_id!r}; the queue lists those that there are"
         raise UnknownCaseError(msg)
@@ -36,6 +39,6 @@ def move_case(conn: Connection, case_id: str, move: Move, now: datetime) -> Case
     values: dict[str, object] = {"state": str(state), "queue": str(QUEUE_AFTER.get(move, queue))}
     if before not in CLOSED_STATES or state not in CLOSED_STATES:
         values["closed_at"] = now if state in CLOSED_STATES else None
-    moved = conn.execute(update(cases).where(cases.c.case_id == case_id, cases.c.state == str(before)).values(**values))
+    moved = conn.execute(_MOVE, {"moved_id": case_id, "before": str(before), **values})
     assert moved.rowcount == 1, "the case changed under a writing transaction"
     return state

@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, bindparam, func, insert, select
 
 from earmark_edge.event import Event
 from earmark_edge.messages import Heartbeat
 from earmark_review.store.devices import Device
 from earmark_review.store.schema import event_numbers, heartbeats
+
+_KNOWN = select(event_numbers.c.seq).where(*(event_numbers.c[name] == bindparam(name) for name in ("device_id", "boot_id", "seq")))
+_ADD = insert(event_numbers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +35,8 @@ class Gap:
 def number_event(conn: Connection, device: Device, event: Event, now: datetime) -> None:
     """Remember that this number came. Of two events with one number, the first counts."""
     key = {"device_id": device.device_id, "boot_id": event.boot_id, "seq": event.seq}
-    known = select(event_numbers.c.seq).where(*(event_numbers.c[name] == value for name, value in key.items()))
-    if conn.execute(known).first() is None:
-        conn.execute(insert(event_numbers).values(**key, first_at=now))
+    if conn.execute(_KNOWN, key).first() is None:
+        conn.execute(_ADD, {**key, "first_at": now})
 
 
 def gaps(conn: Connection, device: Device) -> Sequence[Gap]:

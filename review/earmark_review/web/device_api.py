@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Annotated
 
@@ -28,38 +29,41 @@ from earmark_review.errors import (
 from earmark_review.media import accepted_at, bare, served_as
 from earmark_review.service import Service
 from earmark_review.store.consents import consent_gap
-from earmark_review.store.devices import Device
+from earmark_review.store.devices import Device, device_of
 from earmark_review.store.intake import DeclaredObject, Intake, declared_object, drop_objects, hold_object, receipt_for, take_event
 from earmark_review.web.bodies import announced_length, read_capped
 from earmark_review.web.digests import content_sha256, wrapped_key
-from earmark_review.web.guards import SendingDevice, ServiceOf
+from earmark_review.web.guards import BearerToken, SendingDevice, ServiceOf, current_device
 from earmark_review.web.signing import signed_answer, signed_by
 
 router = APIRouter(prefix="/api/v1", tags=["devices"])
 _ANY_BYTES = "application/octet-stream"
+_WRITTEN_AT_ONCE = 256 * 1024
+"""Bytes of an upload that are held in memory before they are written."""
 
 
 @router.post("/events", status_code=HTTPStatus.CREATED, summary="Send an event")
-async def post_event(request: Request, service: ServiceOf, device: SendingDevice) -> Response:
+async def post_event(request: Request, service: ServiceOf, token: BearerToken) -> Response:
     """Take an event: 201 the first time, 200 for the same bytes again, 409 for other bytes under the same id, 410 once deleted.
 
     403 where no record of consent that the device sent before covers it.
     """
+    payload = await read_capped(request, MAX_EVENT_BYTES)
+    return await run_in_threadpool(_take_event, service, token, payload, request)
+
+
+def _take_event(service: Service, token: str, payload: bytes, request: Request) -> Response:
+    device = current_device(service, token)
     if bare(given := request.headers.get("content-type", "")) != "application/json":
         msg = f"an event is application/json, got {given or 'no content type'!r}"
         raise MediaTypeError(msg)
-    payload = await read_capped(request, MAX_EVENT_BYTES)
-    signature = await run_in_threadpool(signed_by, service, device, Purpose.EVENT, payload, request)
-    status, receipt = await run_in_threadpool(_take_event, service, device, payload, signature)
-    return _answer(service, receipt, status)
-
-
-def _take_event(service: Service, device: Device, payload: bytes, signature: bytes) -> tuple[HTTPStatus, Receipt]:
+    signature = signed_by(service, device, Purpose.EVENT, payload, request)
     try:
         event = Event.from_bytes(payload)
         _check_objects(event, service.settings.clip_bytes_cap, service.identity.sealing_key_id)
     except WireError as error:
         raise EventRefusedError(str(error)) from error
+
     with service.database.writing() as conn:
         intake = take_event(conn, device, event, payload, signature, service.now())
         receipt = receipt_for(conn, device, event.event_id) if intake in {Intake.NEW, Intake.SAME} else None
@@ -73,7 +77,7 @@ def _take_event(service: Service, device: Device, payload: bytes, signature: byt
     if receipt is None:
         msg = f"event {event.event_id!r} is held with other content; an event never changes, so give a changed one an id of its own"
         raise EventConflictError(msg)
-    return (HTTPStatus.CREATED if intake is Intake.NEW else HTTPStatus.OK), receipt
+    return _answer(service, receipt, HTTPStatus.CREATED if intake is Intake.NEW else HTTPStatus.OK)
 
 
 def _tombstone(service: Service, device: Device, error: EventDeletedError) -> EventDeletedError:
@@ -101,21 +105,13 @@ def _check_objects(event: Event, cap_bytes: int, sealing_key_id: str) -> None:
 
 @router.put("/events/{event_id:path}/clips/{tier}", status_code=HTTPStatus.CREATED, summary="Send an object of an event")
 async def put_clip(
-    request: Request, service: ServiceOf, device: SendingDevice, event_id: str, tier: Annotated[int, Path(ge=0, le=3)]
+    request: Request, service: ServiceOf, token: BearerToken, event_id: str, tier: Annotated[int, Path(ge=0, le=3)]
 ) -> Response:
     """Take the raw bytes of an object: 201 once they are durably held, 200 when they already were."""
-    announced_sha256 = content_sha256(request.headers.get("content-digest"))
-    wrapped = wrapped_key(request.headers.get(WRAPPED_KEY_HEADER))
-    declared = await run_in_threadpool(_declared, service, device, event_id, tier)
-    _check_announcement(request, declared, announced_sha256)
-    if declared.wrapped_sha256 != hashlib.sha256(wrapped).hexdigest():
-        msg = f"{WRAPPED_KEY_HEADER}: not the key whose hash the event declares for tier {tier}; send the one it was sealed with"
-        raise ObjectConflictError(msg)
-    with service.blobs.receive(declared.length) as incoming:
-        await _stream_into(request, incoming, declared)
-        is_new = await run_in_threadpool(_hold, service, device, declared, incoming, wrapped)
-    receipt = await run_in_threadpool(_receipt, service, device, event_id)
-    return _answer(service, receipt, HTTPStatus.CREATED if is_new else HTTPStatus.OK)
+    upload = await run_in_threadpool(_expected, service, token, request, event_id, tier)
+    with service.blobs.receive(upload.declared.length) as incoming:
+        rest = await _stream_into(request, incoming, upload.declared)
+        return await run_in_threadpool(_take_object, service, upload, incoming, rest)
 
 
 @router.post("/events/{event_id:path}/dropped", summary="Say that objects of an event will never come")
@@ -143,16 +139,33 @@ def _drop(service: Service, device: Device, event_id: str, payload: bytes) -> Re
         raise _tombstone(service, device, error) from error
 
 
-def _declared(service: Service, device: Device, event_id: str, tier: int) -> DeclaredObject:
-    try:
-        with service.database.reading() as conn:
+@dataclass(frozen=True, slots=True)
+class _Upload:
+    """An object that may come: who sends it, what its event declares, and the wrapped key that came with it."""
+
+    device: Device
+    declared: DeclaredObject
+    wrapped: bytes
+
+
+def _expected(service: Service, token: str, request: Request, event_id: str, tier: int) -> _Upload:
+    """What is to come, after every check that needs no byte of it."""
+    with service.database.reading() as conn:
+        device = device_of(conn, token)
+        announced_sha256 = content_sha256(request.headers.get("content-digest"))
+        wrapped = wrapped_key(request.headers.get(WRAPPED_KEY_HEADER))
+        try:
             declared = declared_object(conn, device, event_id, tier)
-    except EventDeletedError as error:
-        raise _tombstone(service, device, error) from error
+        except EventDeletedError as error:
+            raise _tombstone(service, device, error) from error
     if declared.length > service.settings.clip_bytes_cap:  # declared before the cap was lowered
         msg = f"an object may have {service.settings.clip_bytes_cap} bytes here, this one declares {declared.length}"
         raise TooLargeError(msg)
-    return declared
+    _check_announcement(request, declared, announced_sha256)
+    if declared.wrapped_sha256 != hashlib.sha256(wrapped).hexdigest():
+        msg = f"{WRAPPED_KEY_HEADER}: not the key whose hash the event declares for tier {tier}; send the one it was sealed with"
+        raise ObjectConflictError(msg)
+    return _Upload(device, declared, wrapped)
 
 
 def _check_announcement(request: Request, declared: DeclaredObject, announced_sha256: str) -> None:
@@ -170,38 +183,53 @@ def _check_announcement(request: Request, declared: DeclaredObject, announced_sh
         raise ObjectMismatchError(msg)
 
 
-async def _stream_into(request: Request, incoming: IncomingBlob, declared: DeclaredObject) -> None:
+async def _stream_into(request: Request, incoming: IncomingBlob, declared: DeclaredObject) -> bytes:
+    """Write what comes, but for the rest that the caller writes: a small object needs no trip to a thread of its own."""
+    waiting = bytearray()
+    async for chunk in request.stream():
+        waiting += chunk
+        if len(waiting) >= _WRITTEN_AT_ONCE:
+            await run_in_threadpool(_write, incoming, bytes(waiting), declared)
+            waiting.clear()
+    return bytes(waiting)
+
+
+def _write(incoming: IncomingBlob, chunk: bytes, declared: DeclaredObject) -> None:
     try:
-        async for chunk in request.stream():
-            await run_in_threadpool(incoming.write, chunk)
+        incoming.write(chunk)
     except TooLargeError as error:
         msg = f"more than the {declared.length} bytes came that the event declares; send the object and nothing else"
         raise ObjectMismatchError(msg) from error
 
 
-def _hold(service: Service, device: Device, declared: DeclaredObject, incoming: IncomingBlob, wrapped: bytes) -> bool:
+def _take_object(service: Service, upload: _Upload, incoming: IncomingBlob, rest: bytes) -> Response:
+    _write(incoming, rest, upload.declared)
+    if upload.declared.blob_key is None:
+        is_new, receipt = _hold(service, upload, incoming)
+    else:
+        incoming.check(upload.declared.length, upload.declared.sha256)
+        with service.database.reading() as conn:
+            is_new, receipt = False, receipt_for(conn, upload.device, upload.declared.event_id)
+    return _answer(service, receipt, HTTPStatus.CREATED if is_new else HTTPStatus.OK)
+
+
+def _hold(service: Service, upload: _Upload, incoming: IncomingBlob) -> tuple[bool, Receipt]:
     """The key first, then the bytes, then the row that names them; whichever upload is late removes its own copy."""
-    if declared.blob_key is not None:
-        incoming.check(declared.length, declared.sha256)
-        return False
-    service.keys.keep(device.device_id, declared.event_id, declared.tier, wrapped)
+    device, declared = upload.device, upload.declared
+    service.keys.keep(device.device_id, declared.event_id, declared.tier, upload.wrapped)
     key = incoming.promote(declared.length, declared.sha256)
     is_held = False
     try:
         with service.database.writing() as conn:
             is_held = hold_object(conn, device, declared, key, service.now())
+            receipt = receipt_for(conn, device, declared.event_id)
     except EventDeletedError as error:
         service.keys.destroy(device.device_id, declared.event_id)
         raise _tombstone(service, device, error) from error
     finally:
         if not is_held:
             service.blobs.remove(key)
-    return is_held
-
-
-def _receipt(service: Service, device: Device, event_id: str) -> Receipt:
-    with service.database.reading() as conn:
-        return receipt_for(conn, device, event_id)
+    return is_held, receipt
 
 
 def _answer(service: Service, receipt: Receipt, status: HTTPStatus) -> Response:

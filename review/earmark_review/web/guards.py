@@ -21,7 +21,14 @@ from earmark_review.web.rendering import SESSION_COOKIE, service_of
 
 BACKGROUND_HEADER = "x-earmark-background"
 """Sent by a page that refreshes itself: nobody need be sitting in front of it."""
-ServiceOf = Annotated[Service, Depends(service_of)]
+
+
+async def _service(request: Request) -> Service:
+    """Asynchronous, though it waits for nothing: FastAPI sends every other dependency to a thread and back."""
+    return service_of(request)
+
+
+ServiceOf = Annotated[Service, Depends(_service)]
 
 
 def rule_of(request: Request) -> Rule:
@@ -69,18 +76,30 @@ async def session_form(request: Request, service: ServiceOf, _who: Who) -> Form:
     return form
 
 
-def current_device(request: Request, service: ServiceOf) -> Device:
-    """The device whose token the request bears.
+async def bearer_token(request: Request) -> str:
+    """The token that the request bears, which may be no device's.
 
     Raises:
-        DeviceTokenError: no token, or one of no enrolled device.
+        DeviceTokenError: it bears none.
     """
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
         msg = "expected `Authorization: Bearer TOKEN` with the token that the device got when it enrolled"
         raise DeviceTokenError(msg)
+    return token.strip()
+
+
+BearerToken = Annotated[str, Depends(bearer_token)]
+
+
+def current_device(service: ServiceOf, token: BearerToken) -> Device:
+    """The device whose token the request bears.
+
+    Raises:
+        DeviceTokenError: the token is of no enrolled device.
+    """
     with service.database.reading() as conn:
-        return device_of(conn, token.strip())
+        return device_of(conn, token)
 
 
 SessionForm = Annotated[Form, Depends(session_form)]
