@@ -13,9 +13,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from earmark_review.errors import DatabaseError, KeyGoneError
 from earmark_review.store.engines import engine_for
+from earmark_review.together import Together
 
 _BUSY_TIMEOUT_S = 15.0
 _COLUMNS = "device_id INTEGER NOT NULL, event_id TEXT NOT NULL, tier INTEGER NOT NULL"
+_Key = tuple[int, str, int, bytes]
 _PRIMARY = "PRIMARY KEY (device_id, event_id, tier)"
 
 
@@ -55,7 +57,7 @@ class SqliteKeys:
     """One SQLite file, and one connection that the threads share: a call is short."""
 
     def __init__(self, path: Path) -> None:
-        self._turn = threading.Lock()
+        self._turn, self._together = threading.Lock(), Together(self._keep_all)
         try:
             path.touch(mode=0o600)
             self._conn = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
@@ -67,9 +69,14 @@ class SqliteKeys:
             raise DatabaseError(msg) from error
 
     def keep(self, device_id: int, event_id: str, tier: int, wrapped: bytes) -> None:
-        """As the protocol says."""
-        with self._turn:
-            self._conn.execute("INSERT OR REPLACE INTO wrapped_keys VALUES (?, ?, ?, ?)", (device_id, event_id, tier, wrapped))
+        """As the protocol says; keys that come at once share a transaction."""
+        self._together.run((device_id, event_id, tier, wrapped))
+
+    def _keep_all(self, keys: Sequence[_Key]) -> list[None]:
+        with self._turn, self._conn:
+            self._conn.execute("BEGIN IMMEDIATE")
+            self._conn.executemany("INSERT OR REPLACE INTO wrapped_keys VALUES (?, ?, ?, ?)", keys)
+        return [None] * len(keys)
 
     def find(self, device_id: int, event_id: str, tier: int) -> bytes:
         """As the protocol says."""

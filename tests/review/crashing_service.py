@@ -40,11 +40,11 @@ class Steps:
 
 
 def patch(steps: Steps) -> None:
-    """A step before and after everything that lasts: a sync, a rename, an upload's end, a key, a commit."""
+    """A step before and after everything that lasts: a sync, a rename, an upload's end, keys, a commit."""
     os.fsync = steps.around(os.fsync)
     Path.rename = steps.around(Path.rename)
     IncomingUpload._finish = steps.around(IncomingUpload._finish)
-    SqliteKeys.keep = steps.around(SqliteKeys.keep)
+    SqliteKeys._keep_all = steps.around(SqliteKeys._keep_all)
     writing = Database.writing
 
     @contextmanager

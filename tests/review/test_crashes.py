@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -47,14 +48,17 @@ def forge(s3):
         process.stdin.close()
 
 
-def send(url, token, one):
+def send(url, token, one, device="kitchen"):
     """What was acknowledged, as status and receipt of the event and of its object, until the service is gone."""
     answers = []
     with httpx.Client(base_url=url, headers={"authorization": f"Bearer {token}"}) as client:
         payload, clip, name = one.payload, one.objects[TIER], one.event.event_id
         requests = (
             client.build_request(
-                "POST", "/api/v1/events", content=payload, headers={"content-type": "application/json", **signature_field(payload)}
+                "POST",
+                "/api/v1/events",
+                content=payload,
+                headers={"content-type": "application/json", **signature_field(payload, device=device)},
             ),
             client.build_request(
                 "PUT",
@@ -111,3 +115,37 @@ def test_a_service_killed_at_any_durable_step_keeps_what_it_acknowledged_once(op
         assert_held_once(house, one)
     assert step > {"sqlite": 12, "postgresql": 8}[engine], "an event and its object take at least so many steps"
     print(f"crash matrix on {engine}: killed at {step - 1} steps, {acknowledged} answers acknowledged, 0 lost, 0 twice")  # noqa: T201
+
+
+CROWD = 5
+
+
+@pytest.mark.timeout(900)  # some ten lives of a service
+def test_a_service_killed_while_many_share_its_transactions_keeps_what_it_acknowledged_to_each(open_house, forge):
+    step, was_killed, acknowledged = 2, True, 0
+    names = [f"device-{number}" for number in range(CROWD)]
+    parcels = [sending(f"of {name}", device=name, plain={TIER: ("audio/flac", name.encode() * 5000)}) for name in names]
+    while was_killed:
+        house: House = open_house()
+        tokens = [house.device(name).token for name in names]
+        house.service.close()
+        with forge(house, kill_at=step) as url, ThreadPoolExecutor(CROWD) as pool:
+            before = list(pool.map(send, [url] * CROWD, tokens, parcels, names))
+        was_killed = any(len(answers) < 2 for answers in before)
+        house.open()
+        for name, token, one, promises in zip(names, tokens, parcels, before, strict=True):
+            acknowledged += len(promises)
+            again = Sender(house.app, token, name)
+            answers = again.post(one.payload), again.put(one.event.event_id, TIER, one.objects[TIER])
+            for (_, promised), answer in zip(promises, answers, strict=False):
+                assert answer.status_code == 200, "it was acknowledged, and then taken as new"
+                receipt = Receipt.from_bytes(answer.content)
+                assert (receipt.event_id, receipt.received_at) == (promised.event_id, promised.received_at)
+                assert set(promised.tiers_held) <= set(receipt.tiers_held)
+        actions = house.actions()
+        assert [actions.count(action) for action in ("event.received", "object.held", "case.ready")] == [CROWD] * 3
+        assert audit.first_break(house.log()) is None
+        assert len(house.service.keys.everything()) == CROWD
+        step += 6
+    assert step > 24, "the events and objects of so many take at least so many steps"
+    print(f"crash matrix of {CROWD} at once: {acknowledged} answers acknowledged, 0 lost, 0 twice")  # noqa: T201

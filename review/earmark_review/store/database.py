@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from threading import Lock
+from typing import Any, TypeVar
 
 from alembic import command
 from alembic.config import Config
@@ -18,6 +19,10 @@ from earmark_review.errors import DatabaseError
 from earmark_review.store import engines
 from earmark_review.store.engines import READS, WRITES, engine_for
 from earmark_review.store.turns import Turn, take_turn
+from earmark_review.together import Together
+
+Result = TypeVar("Result")
+Write = Callable[[Connection], Any]
 
 
 class Database:
@@ -26,6 +31,7 @@ class Database:
     def __init__(self, url: str) -> None:
         self._engine = engine_for(url)
         self._turn = Lock()
+        self._together = Together(self._write_all)
 
     @property
     def dialect(self) -> str:
@@ -51,6 +57,44 @@ class Database:
         with self._alone(), self._engine.connect().execution_options(**WRITES, **{audit.DRAFTS: entries}) as conn, conn.begin():
             yield conn
             audit.write(conn, entries)
+
+    def write_together(self, write: Callable[[Connection], Result]) -> Result:
+        """Have `write` done in a transaction, and return once that is committed.
+
+        On SQLite, others who would have to wait their turn are let into the same one: a single sync of the disk does for all of them.
+        `write` may be called twice: where a shared transaction fails before its commit, each has one of its own, so that none suffers for
+        its neighbours.
+
+        Raises:
+            AuditUnavailableError: the log did not take the entries, so nothing happened.
+        """
+        if self.dialect != "sqlite":
+            with self.writing() as conn:
+                return write(conn)
+        outcome: Result = self._together.run(write)
+        return outcome
+
+    def _write_all(self, writes: Sequence[Write]) -> list[Any]:
+        done: list[Any] = []
+        is_spoilt = False
+        try:
+            with self.writing() as conn:
+                for write in writes:
+                    is_spoilt = True
+                    done.append(write(conn))
+                    is_spoilt = False
+        except Exception as error:
+            if not is_spoilt:  # it did not begin, or failed at its commit, after which nobody knows what is there: all are told
+                raise
+            return [error] if len(writes) == 1 else [self._written_alone(write) for write in writes]
+        return done
+
+    def _written_alone(self, write: Write) -> Any:
+        try:
+            with self.writing() as conn:
+                return write(conn)
+        except Exception as error:  # noqa: BLE001 - it goes to whoever asked for this
+            return error
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

@@ -8,6 +8,7 @@ from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
+from sqlalchemy import Connection
 from starlette.concurrency import run_in_threadpool
 
 from earmark_edge.event import MAX_EVENT_BYTES, Event, Receipt, WireError
@@ -64,10 +65,12 @@ def _take_event(service: Service, token: str, payload: bytes, request: Request) 
     except WireError as error:
         raise EventRefusedError(str(error)) from error
 
-    with service.database.writing() as conn:
+    def write(conn: Connection) -> tuple[Intake, Receipt | None, str]:
         intake = take_event(conn, device, event, payload, signature, service.now())
         receipt = receipt_for(conn, device, event.event_id) if intake in {Intake.NEW, Intake.SAME} else None
-        gap = consent_gap(conn, device.device_id, event) if intake is Intake.UNCONSENTED else ""
+        return intake, receipt, consent_gap(conn, device.device_id, event) if intake is Intake.UNCONSENTED else ""
+
+    intake, receipt, gap = service.database.write_together(write)
     # Committed by now: a refusal leaves its alert in the log.
     if gap:
         raise ConsentRequiredError(gap)
@@ -219,10 +222,15 @@ def _hold(service: Service, upload: _Upload, incoming: IncomingBlob) -> tuple[bo
     service.keys.keep(device.device_id, declared.event_id, declared.tier, upload.wrapped)
     key = incoming.promote(declared.length, declared.sha256)
     is_held = False
+
+    def write(conn: Connection) -> Receipt:
+        nonlocal is_held
+        is_held = False  # what a transaction did that was undone
+        is_held = hold_object(conn, device, declared, key, service.now())
+        return receipt_for(conn, device, declared.event_id)
+
     try:
-        with service.database.writing() as conn:
-            is_held = hold_object(conn, device, declared, key, service.now())
-            receipt = receipt_for(conn, device, declared.event_id)
+        receipt = service.database.write_together(write)
     except EventDeletedError as error:
         service.keys.destroy(device.device_id, declared.event_id)
         raise _tombstone(service, device, error) from error
