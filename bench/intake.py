@@ -75,10 +75,10 @@ def check_receipts(run: Load, service_key: bytes) -> None:
 
 
 @contextmanager
-def _served(data: Path, database: str | None) -> Iterator[tuple[str, psutil.Process]]:
+def _served(data: Path, database: str | None, workers: int) -> Iterator[tuple[str, psutil.Process]]:
     """The address of a service, and its process."""
     environ = {**os.environ, "EARMARK_REVIEW_DATA": str(data), **({"EARMARK_REVIEW_DATABASE": database} if database else {})}
-    command = [sys.executable, "-c", "from earmark_review.cli import app; app()", "serve", "--port", "0"]
+    command = [sys.executable, "-c", "from earmark_review.cli import app; app()", "serve", "--port", "0", "--workers", str(workers)]
     with (
         (data / "output").open("w") as log,
         subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=log, text=True) as process,
@@ -95,6 +95,7 @@ class Measured:
     """A run: events per second, times of events, and the processor time that one took in the service and in the sender."""
 
     engine: str
+    workers: int
     events: int
     per_s: float
     p50_ms: float
@@ -108,8 +109,8 @@ def _processor_s(process: psutil.Process) -> float:
     return sum(sum(one.cpu_times()[:2]) for one in (process, *process.children(recursive=True)))
 
 
-def measure(engine: str, database: str | None, count: int, connections: int) -> Measured:
-    """Send `count` events over so many connections at once, each a device of its own."""
+def measure(engine: str, database: str | None, count: int, connections: int, workers: int = 1) -> Measured:
+    """Send `count` events over so many connections at once, each a device of its own, to so many serving processes."""
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder)
         service = open_service(read_settings(data=data, database=database))
@@ -121,7 +122,7 @@ def measure(engine: str, database: str | None, count: int, connections: int) -> 
             mine = range(number, count + _WARM_UP * connections, connections)
             shares.append([sealed(one, key, service.identity.sealing_public, token) for one in mine])
         service.close()
-        with _served(data, database) as (address, process), ProcessPoolExecutor(1) as sender:
+        with _served(data, database, workers) as (address, process), ProcessPoolExecutor(1) as sender:
             first = sender.submit(load, address, [share[:_WARM_UP] for share in shares]).result()
             before_s = _processor_s(process)
             run = sender.submit(load, address, [share[_WARM_UP:] for share in shares]).result()
@@ -132,6 +133,7 @@ def measure(engine: str, database: str | None, count: int, connections: int) -> 
     each_ms = 1000 / len(run.sent)
     return Measured(
         engine,
+        workers,
         len(run.sent),
         len(run.sent) / run.took_s,
         float(p50_ms),
@@ -156,7 +158,7 @@ def sync_ms() -> float:
 
 def _row(one: Measured) -> str:
     measured = [f"{value:.0f}" for value in (one.per_s, one.p50_ms, one.p99_ms)]
-    return f"| {' | '.join([one.engine, str(one.events), *measured, f'{one.service_ms:.1f}', f'{one.sender_ms:.1f}'])} |"
+    return f"| {' | '.join([one.engine, str(one.workers), str(one.events), *measured, f'{one.service_ms:.1f}', f'{one.sender_ms:.1f}'])} |"
 
 
 def report(found: Sequence[Measured], connections: int, load: float) -> str:
@@ -165,12 +167,13 @@ def report(found: Sequence[Measured], connections: int, load: float) -> str:
     return f"""# Intake under load
 
 Made by `python -m bench.intake`. An event is two requests over HTTP, a signed event and its sealed clip of {CLIP_BYTES // 1000} kB, from
-{connections} connections at once; every answer is durable (`synchronous = FULL`, clip and folder synced). Sender and service share the
-machine: {os.cpu_count()} cores, {platform.machine()}, one fsync takes {sync_ms():.1f} ms, and **{load:.1f} processes wanted the processor
-before the run began**: where that is above 1, read these as a lower bound.
+{connections} connections at once, each a device of its own, after {_WARM_UP} of each that were not timed. Every answer is durable
+(`synchronous = FULL`, clip and folder synced), and every receipt's signature, hash and tiers are checked afterwards. Sender, service and
+PostgreSQL share the machine: {os.cpu_count()} cores, {platform.machine()}, one fsync takes {sync_ms():.1f} ms, and **{load:.1f} processes
+wanted the processor before the run began**: where that is above 1, read these as a lower bound.
 
-| engine | events | events per second | p50 of an event, ms | p99, ms | processor time of an event, ms: service | sender |
-|---|---|---|---|---|---|---|
+| engine | processes | events | events per second | p50 of an event, ms | p99, ms | processor time of an event, ms: service | sender |
+|---|---|---|---|---|---|---|---|
 {rows}
 
 Asked for: 200 events per second with SQLite on two cores, p99 under 250 ms.
@@ -189,7 +192,7 @@ def main() -> None:
         print("PostgreSQL is not installed, so it was not measured", file=sys.stderr)
     else:
         with running_postgres(durable=True) as server:
-            found.append(measure("PostgreSQL", server.create("bench"), given.events, given.connections))
+            found += [measure("PostgreSQL", server.create(f"bench_{number}"), given.events, given.connections, number) for number in (1, 2)]
     for one in found:
         print(json.dumps(asdict(one)))
     PAGE.write_text(report(found, given.connections, load), encoding="utf-8")

@@ -20,7 +20,7 @@ from earmark_review.service import Service
 from earmark_review.store.service_figures import exposition
 from earmark_review.store.users import count_users
 from earmark_review.training_cli import export_command, golden_command, misses_command, withdrawals_command
-from earmark_review.web.serving import listen, url_of
+from earmark_review.web.serving import listen, serve_from_workers, url_of
 from earmark_review.web.serving import serve as serve_until_interrupted
 
 app = typer.Typer(name="review", help="Where people decide on what devices flagged.", no_args_is_help=True)
@@ -40,15 +40,19 @@ def serve_command(
     data: DataOption = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on. [default: 127.0.0.1]")] = None,
     port: Annotated[int | None, typer.Option(help="Port; 0 takes any free one. [default: 8600]")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that serve; a processor each, with PostgreSQL. [default: 1]")] = None,
 ) -> None:
     """Serve the review pages and the devices' intake until interrupted."""
-    with opened(data, host=host, port=port) as service:
+    with opened(data, host=host, port=port, workers=workers) as service:
         service.sweep()  # also tells now that the store of clips cannot be had, and not with the first clip
         listener = listen(service.settings.host, service.settings.port)
         typer.echo(f"Earmark review at {url_of(listener)} (data in {service.settings.data}); Ctrl-C ends it")
         _warn(service)
         _log_to_stderr()
-        serve_until_interrupted(service, listener)
+        if service.settings.workers == 1:
+            serve_until_interrupted(service, listener)
+        else:
+            serve_from_workers(service, listener, _log_to_stderr)
 
 
 def _log_to_stderr() -> None:

@@ -43,6 +43,8 @@ class ReviewSettings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(8600, ge=0, le=65535)
     """0 takes any free port."""
+    workers: int = Field(1, ge=1, le=64)
+    """Processes that serve; more than one pays on PostgreSQL, with a processor for each."""
     clip_bytes_cap: int = Field(16 * 2**20, gt=0)
     """Largest object that a device may send, in bytes."""
     clip_seconds_cap: float = Field(120, gt=0)

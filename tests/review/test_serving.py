@@ -6,10 +6,14 @@ import signal
 import socket
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import httpx
+import psutil
 import pytest
-from tests.review.conftest import Sender, digest_field, enrolled, signature_field, wrapped_field, write_identity
+from tests.review.conftest import Sender, digest_field, enrolled, sending, signature_field, until, wrapped_field, write_identity
 
 from earmark_edge.event import Receipt
 from earmark_review import audit
@@ -27,9 +31,9 @@ def service(tmp_path):
     opened.close()
 
 
-def start(data):
+def start(data, *more):
     """`earmark review serve` as a process of its own; returns it and its address."""
-    command = [sys.executable, "-c", "from earmark_review.cli import app; app()", "serve", "--port", "0", "--data", str(data)]
+    command = [sys.executable, "-c", "from earmark_review.cli import app; app()", "serve", "--port", "0", "--data", str(data), *more]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     line = process.stdout.readline()
     assert line.startswith("Earmark review at http://127.0.0.1:"), line + process.stderr.read()
@@ -112,6 +116,76 @@ def test_a_killed_server_keeps_every_event_that_it_acknowledged(tmp_path, make_s
     service.close()
     assert audit.first_break(entries) is None
     assert [entry.action for entry in entries].count("event.received") == 12
+
+
+def workers_of(process):
+    found = []
+    for child in psutil.Process(process.pid).children():
+        with suppress(psutil.Error):  # it has just ended
+            if "spawn_main" in " ".join(child.cmdline()):
+                found.append(child.pid)
+    return found
+
+
+def answers_of(url, token, parcels):
+    """What each was answered; a worker that dies in the middle answers nothing, and is asked again, as a device would."""
+
+    def send(one):
+        for _ in range(100):
+            try:
+                return post(url, token, one)
+            except httpx.TransportError:
+                time.sleep(0.1)
+        return pytest.fail("nobody answers any more")
+
+    with ThreadPoolExecutor(4) as pool:
+        return list(pool.map(send, parcels))
+
+
+@pytest.mark.parametrize("engine", ["sqlite", "postgresql"], indirect=True)
+def test_several_workers_serve_as_one_and_a_killed_one_is_replaced_and_loses_nothing(house, engine, monkeypatch):
+    token = house.device().token
+    house.service.close()
+    if engine == "postgresql":
+        monkeypatch.setenv("EARMARK_REVIEW_DATABASE", house.knobs["database"])
+    process, url = start(house.data, "--workers", "2")
+    assert httpx.get(f"{url}/healthz", timeout=60).status_code == 200  # once a worker has begun
+    parcels = [sending(f"event-{number}", seq=number, plain={}).payload for number in range(40)]
+    first = answers_of(url, token, parcels[:20])
+    victims = workers_of(process)
+    assert len(victims) == 2
+    os.kill(victims[0], signal.SIGKILL)
+    second = answers_of(url, token, parcels[20:])
+    again = answers_of(url, token, parcels)
+    until(lambda: len(workers_of(process)) == 2 and victims[0] not in workers_of(process))
+    errors = stop(process, signal.SIGTERM)
+    assert process.returncode == 0, errors
+    assert [answer.status_code for answer in first] == [201] * 20
+    assert {answer.status_code for answer in second} <= {200, 201}  # 200 where it was taken, and its worker died before it said so
+    assert [answer.content for answer in again] == [answer.content for answer in (*first, *second)]
+    house.open()
+    assert house.actions().count("event.received") == 40
+    assert audit.first_break(house.log()) is None
+
+
+def test_a_worker_that_cannot_begin_ends_the_service_with_one_clear_error(tmp_path, monkeypatch):
+    monkeypatch.setenv("EARMARK_REVIEW_OTLP_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("PYTHONPATH", str(without_telemetry(tmp_path)))
+    process, _ = start(tmp_path / "data", "--workers", "2")
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1, errors
+    assert "needs the extra" in errors
+    assert errors.rstrip().endswith("a worker did not start; its log says why")
+    assert "Traceback" not in errors
+
+
+def without_telemetry(tmp_path):
+    """A folder on Python's path that hides the extra, as though it were not installed."""
+    hiding = tmp_path / "hiding"
+    hiding.mkdir()
+    lines = ("import sys", "sys.modules['opentelemetry.exporter.otlp.proto.http.trace_exporter'] = None")
+    (hiding / "sitecustomize.py").write_text("\n".join(lines))
+    return hiding
 
 
 def test_an_upload_cut_off_by_a_kill_leaves_no_half_object_and_can_be_sent_again(house, sender, make_sending, clock):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from threading import Event
@@ -10,7 +9,7 @@ from threading import Event
 import pytest
 from sqlalchemy import event, select
 from sqlalchemy.exc import OperationalError
-from tests.review.conftest import sending
+from tests.review.conftest import sending, until
 
 from earmark_edge.event import Receipt
 from earmark_edge.picture import PICTURE_MEDIA_TYPE
@@ -20,14 +19,6 @@ from earmark_review.together import MOST, Together
 
 COMPANY = 6
 KINDS = {0: "application/json", 1: PICTURE_MEDIA_TYPE, 2: "audio/flac", 3: "audio/flac"}
-
-
-def until(holds):
-    for _ in range(2000):
-        if holds():
-            return
-        time.sleep(0.005)
-    pytest.fail("it did not come to that")
 
 
 class Rounds:

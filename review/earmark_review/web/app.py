@@ -66,10 +66,11 @@ _MODULES = (
 )
 
 
-def create_app(settings_or_service: ReviewSettings | Service) -> FastAPI:
+def create_app(settings_or_service: ReviewSettings | Service, *, keeps_house: bool = True) -> FastAPI:
     """The review server as an ASGI application.
 
-    Given settings it opens their data folder and closes it at shutdown; an opened service stays its owner's to close.
+    Given settings it opens their data folder and closes it at shutdown; an opened service stays its owner's to close. Unless
+    `keeps_house`, whoever started several of them does what has to be done now and then.
 
     Raises:
         DatabaseError: the data folder or its database cannot be used.
@@ -82,9 +83,10 @@ def create_app(settings_or_service: ReviewSettings | Service) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        upkeep = asyncio.create_task(_keep_house(service))
+        upkeep = asyncio.create_task(_keep_house(service)) if keeps_house else None
         yield
-        upkeep.cancel()
+        if upkeep is not None:
+            upkeep.cancel()
         if telemetry is not None:
             await run_in_threadpool(telemetry.close)
         if is_ours:
@@ -116,15 +118,19 @@ def create_app(settings_or_service: ReviewSettings | Service) -> FastAPI:
 
 
 async def _keep_house(service: Service) -> None:
-    """Do now and then what has to be done. One run that fails is told, and the next one goes on."""
     for number in count():
-        try:
-            await run_in_threadpool(service.keep_house)
-            if number % SWEEP_EVERY == 0:
-                await run_in_threadpool(service.sweep)
-        except (ReviewError, SQLAlchemyError, OSError):
-            logger.exception("the house could not be kept")
+        await run_in_threadpool(keep_house_once, service, number)
         await asyncio.sleep(UPKEEP_S)
+
+
+def keep_house_once(service: Service, number: int) -> None:
+    """Do what has to be done now and then, for the `number`th time. A round that fails is told, and the next one goes on."""
+    try:
+        service.keep_house()
+        if number % SWEEP_EVERY == 0:
+            service.sweep()
+    except (ReviewError, SQLAlchemyError, OSError):
+        logger.exception("the house could not be kept")
 
 
 def _check_rules(app: FastAPI) -> None:

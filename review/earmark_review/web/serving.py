@@ -5,20 +5,30 @@ from __future__ import annotations
 import logging
 import signal
 import socket
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from itertools import count
+from typing import Any
 
 import uvicorn
+from fastapi import FastAPI
+from uvicorn.config import STARTUP_FAILURE
+from uvicorn.supervisors import Multiprocess
 
-from earmark_review.errors import DatabaseError, SettingsError
+from earmark_review.errors import DatabaseError, ReviewError, SettingsError
 from earmark_review.service import Service
-from earmark_review.web.app import create_app
+from earmark_review.settings import ReviewSettings
+from earmark_review.web.app import UPKEEP_S, create_app, keep_house_once
 
 logger = logging.getLogger(__name__)
 _BACKLOG = 128
 _START_TIMEOUT_S = 30.0
+_HUNG_S = 15
+"""A worker that gives no sign of life for so long is replaced."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +65,13 @@ def url_of(listener: socket.socket) -> str:
 
 
 def server_for(service: Service) -> uvicorn.Server:
-    """A server of ours for the application. uvicorn's access log, which writes query strings, is off: the application keeps its own."""
-    app = create_app(service)
-    config = uvicorn.Config(app, log_config=None, access_log=False, server_header=False, lifespan="on", timeout_graceful_shutdown=5)
-    return uvicorn.Server(config)
+    """A server of ours for the application."""
+    return uvicorn.Server(_config(create_app(service)))
+
+
+def _config(app: FastAPI | Callable[[], FastAPI], **more: Any) -> uvicorn.Config:
+    """The access log of uvicorn, which writes query strings, is off: the application keeps its own."""
+    return uvicorn.Config(app, log_config=None, access_log=False, server_header=False, lifespan="on", timeout_graceful_shutdown=5, **more)
 
 
 def serve(service: Service, listener: socket.socket) -> None:
@@ -72,6 +85,48 @@ def serve(service: Service, listener: socket.socket) -> None:
         logger.info("stopped serving")
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def serve_from_workers(service: Service, listener: socket.socket, log: Callable[[], None]) -> None:
+    """Serve from as many processes as the settings say, until SIGINT or SIGTERM; one that dies is replaced.
+
+    They share the listener, and each opens the data for itself and calls `log` to set up its log. This process keeps the house, once
+    for all of them.
+
+    Raises:
+        DatabaseError: a worker could not begin.
+    """
+    start = partial(_begin_worker, service.settings, log)
+    config = _config(start, factory=True, workers=service.settings.workers, timeout_worker_healthcheck=_HUNG_S)
+    stopped = threading.Event()
+    upkeep = threading.Thread(target=_keep_house_until, args=(service, stopped), name="upkeep")
+    upkeep.start()
+    try:
+        with listener:
+            supervisor = Multiprocess(config, [listener])
+            supervisor.run()
+        if any(worker.exitcode == STARTUP_FAILURE for worker in supervisor.processes):
+            msg = "a worker did not start; its log says why"
+            raise DatabaseError(msg)
+    finally:
+        stopped.set()
+        upkeep.join()
+
+
+def _begin_worker(settings: ReviewSettings, log: Callable[[], None]) -> FastAPI:
+    log()
+    try:
+        return create_app(settings, keeps_house=False)
+    except ReviewError as error:  # the next one would fail as well, so the supervisor is told not to try
+        logger.error("a worker could not start: %s", error)  # noqa: TRY400 - a refusal in words, not a defect
+        sys.exit(STARTUP_FAILURE)
+
+
+def _keep_house_until(service: Service, stopped: threading.Event) -> None:
+    for number in count():
+        keep_house_once(service, number)
+        if stopped.wait(UPKEEP_S):
+            return
 
 
 @contextmanager
