@@ -217,19 +217,19 @@ class Courier:
 
     def _send_records(self, uplink: Uplink) -> None:
         """Send that a record of consent was withdrawn; then, where consent stands, each record under which something waits."""
-        records = self._records()
-        for record in records.values():
-            if record.withdrawn_at:
-                self._send_record(uplink, record)
+        unsent = {name: record for name, record in self._records().items() if self._sent.get(name) != record.to_bytes()}
+        withdrawn = {name: record for name, record in unsent.items() if record.withdrawn_at}
+        for record in withdrawn.values():
+            self._send_record(uplink, record)
         self.consent()
-        for name in sorted(self.spool.waiting_consents() & records.keys()):
-            self._send_record(uplink, records[name])
+        if others := unsent.keys() - withdrawn.keys():  # else what waits, which may be weeks of it, need not be read
+            for name in sorted(self.spool.waiting_consents() & others):
+                self._send_record(uplink, unsent[name])
 
     def _send_record(self, uplink: Uplink, record: Consent) -> None:
         payload = record.to_bytes()
-        if self._sent.get(record.consent_id) != payload:
-            uplink.send_consent(payload)
-            self._sent[record.consent_id] = payload
+        uplink.send_consent(payload)
+        self._sent[record.consent_id] = payload
 
     def adopt_policy(self, uplink: Uplink) -> Policy | None:
         """Ask for the policy in force and adopt it, where it is newer and within consent; returns the one now in force.

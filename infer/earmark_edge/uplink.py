@@ -369,7 +369,8 @@ def is_loopback(host: str) -> bool:
 
 def told(status: int, body: bytes) -> str:
     """The status and, of a problem document (RFC 9457), its title and detail."""
-    words = [_problem(body).get(name) for name in ("title", "detail")]
+    problem = _problem(body)
+    words = [problem.get(name) for name in ("title", "detail")]
     said = ": ".join(one_line(word) for word in words if isinstance(word, str) and word)
     return f"answered {status}" + (f", {said}" if said else "")
 
