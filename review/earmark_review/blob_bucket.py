@@ -14,7 +14,7 @@ from earmark_review.blobs import IncomingBlob, not_given, not_taken, not_there, 
 from earmark_review.errors import BlobStoreError, SettingsError
 
 if TYPE_CHECKING:
-    from obstore import WritableFile
+    from obstore import ObjectMeta, WritableFile
     from obstore.store import RetryConfig
 
 logger = logging.getLogger(__name__)
@@ -100,17 +100,19 @@ class BlobBucket:
 
     def list_keys(self) -> list[str]:
         """As the protocol says."""
-        with _told():
-            return [found["path"] for batch in self.store.list() for found in batch]
+        return [found["path"] for found in self._list()]
 
     def sweep(self, live_keys: Collection[str], before: datetime) -> int:
         """As the protocol says; uploads that were not completed are the bucket's own rule's to remove."""
-        with _told():
-            found = [one for batch in self.store.list() for one in batch]
-            old = [one["path"] for one in found if one["path"] not in live_keys and one["last_modified"] < before]
-            if old:
+        old = [found["path"] for found in self._list() if found["path"] not in live_keys and found["last_modified"] < before]
+        if old:
+            with _told():
                 self.store.delete(old)
         return len(old)
+
+    def _list(self) -> list[ObjectMeta]:
+        with _told():
+            return [found for batch in self.store.list() for found in batch]
 
 
 @contextmanager

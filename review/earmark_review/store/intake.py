@@ -159,13 +159,13 @@ def hold_object(conn: Connection, device: Device, declared: DeclaredObject, blob
         EventDeletedError: the event was deleted while the object was under way.
     """
     mark_seen(conn, device, now)
-    if is_tombstoned(conn, device, declared.event_id) or _is_over(conn, declared.event_row):
+    if is_tombstoned(conn, device, declared.event_id) or _is_over(case := _case_of(conn, declared.event_row)):
         raise _deleted(declared.event_id)
     if not conn.execute(_HOLD, {"held_id": declared.object_id, "blob_key": blob_key, "held_at": now}).rowcount:
         return False
     subject, detail = event_subject(device, declared.event_id), {"tier": declared.tier, "sha256": declared.sha256}
     audit.append(conn, now, f"device:{device.name}", audit.Action.OBJECT_HELD, subject, detail)
-    _complete(conn, declared.event_row, now)
+    _complete(conn, declared.event_row, case, now)
     return True
 
 
@@ -188,20 +188,24 @@ def drop_objects(conn: Connection, device: Device, dropped: Dropped, now: dateti
             conn.execute(insert(dropped_objects).values(object_id=declared.object_id, told_at=now))
             subject = event_subject(device, dropped.event_id)
             audit.append(conn, now, f"device:{device.name}", audit.Action.OBJECT_DROPPED, subject, {"tier": tier})
-            _complete(conn, known.event_row, now)
+            _complete(conn, known.event_row, _case_of(conn, known.event_row), now)
 
 
-def _complete(conn: Connection, event_row: int, now: datetime) -> None:
+def _case_of(conn: Connection, event_row: int) -> Row[Any, Any] | None:
+    """Id and state of an event's case, which nobody else changes before the transaction ends; None once the event is deleted."""
+    return conn.execute(_CASE, {"event_row": event_row}).first()
+
+
+def _complete(conn: Connection, event_row: int, case: Row[Any, Any] | None, now: datetime) -> None:
     """Where nothing more is to come, the case is ready."""
-    case = conn.execute(_CASE, {"event_row": event_row}).one()
+    assert case is not None, "an event without its case"
     if case.state == str(CaseState.AWAITING_CLIP) and conn.execute(_MISSING, {"event_row": event_row}).first() is None:
         move_case(conn, case.case_id, Move.COMPLETE, now)
         audit.append(conn, now, audit.SERVICE, audit.Action.CASE_READY, f"case:{case.case_id}")
 
 
-def _is_over(conn: Connection, event_row: int) -> bool:
+def _is_over(case: Row[Any, Any] | None) -> bool:
     """Whether the event's case ran out, or was closed, while some object of it was still on its way."""
-    case = conn.execute(_CASE, {"event_row": event_row}).first()
     return case is not None and CaseState(case.state) in CLOSED_STATES
 
 
