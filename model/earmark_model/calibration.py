@@ -57,7 +57,7 @@ def calibrate(logits: NDArray[np.floating], labels: NDArray[np.int64]) -> Calibr
     enough = [index for index in range(len(LABELS)) if MIN_POSITIVES <= (labels == index).sum() <= len(labels) - MIN_POSITIVES]
     sensitive = [LABELS.index(label) for label in SENSITIVE]
     together = [index for index in sensitive if index in enough]
-    for group in ([together] if together else []) + [[index] for index in enough if index not in together]:
+    for group in filter(None, [together, *([index] for index in enough if index not in together)]):
         features = np.concatenate([logits[:, index] for index in group])[:, None]
         positive = np.concatenate([labels == index for index in group])
         if group == [OTHER]:

@@ -193,8 +193,8 @@ class Blend:
     those of `taggers_alone`: clips that all come from one source teach its recorder.
     """
 
-    keep: float = 0.5
-    teacher_share: float = 0.65
+    keep: float
+    teacher_share: float
     taggers_alone: tuple[str, ...] = ()
     animals: float = 0.0
 
@@ -215,16 +215,17 @@ def blended(network: Network, began: Mapping[str, Tensor] | None, teacher_labels
     settled = copy.deepcopy(network) if began is None else drawn_back(network, began, blend.keep)
     if settled.teacher_head is not None:
         names = [name.partition("/")[2] for name in teacher_labels]
+        animals = [position for position, name in enumerate(names) if name == ANIMAL]
         with torch.no_grad():
             for label in SENSITIVE:
                 rows = [position for position, name in enumerate(names) if name in MEANS[label]]
                 if not rows:
                     continue
+                index, labels = LABELS.index(label), 0.0 if label in blend.taggers_alone else 1 - blend.teacher_share
                 for own, teachers in ((settled.head.weight, settled.teacher_head.weight), (settled.head.bias, settled.teacher_head.bias)):
                     taught = teachers[rows].mean(0)
-                    if animals := [position for position, name in enumerate(names) if name == ANIMAL]:
+                    if animals:
                         taught = taught - blend.animals * teachers[animals].mean(0)
-                    index, labels = LABELS.index(label), 0.0 if label in blend.taggers_alone else 1 - blend.teacher_share
                     own[index] = labels * own[index] + blend.teacher_share * taught
         settled.teacher_head = None
     return settled

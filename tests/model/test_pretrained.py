@@ -112,7 +112,7 @@ def test_the_blended_head_says_what_both_heads_say_together() -> None:
 def test_what_the_taggers_say_of_animals_is_taken_off_and_a_label_can_be_theirs_alone() -> None:
     trained, names = network(), ("mn04/Screaming", "mn04/Crying, sobbing", "mn04/Animal")
     cry = LABELS.index("cry")
-    settled = blended(trained, None, names, Blend(teacher_share=0.4, taggers_alone=("cry",), animals=0.25))
+    settled = blended(trained, None, names, Blend(keep=0.5, teacher_share=0.4, taggers_alone=("cry",), animals=0.25))
     assert trained.teacher_head is not None
     own, (scream, crying, animal) = trained.head.weight, trained.teacher_head.weight
     torch.testing.assert_close(settled.head.weight[SCREAM], 0.6 * own[SCREAM] + 0.4 * (scream - 0.25 * animal))
@@ -123,7 +123,7 @@ def test_what_the_taggers_say_of_animals_is_taken_off_and_a_label_can_be_theirs_
 @pytest.mark.parametrize("wrong", [{"keep": 1.1}, {"teacher_share": -0.1}, {"animals": 2.0}, {"taggers_alone": ("speech",)}])
 def test_a_blend_refuses_what_is_no_share_or_no_sensitive_label(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="got"):
-        Blend(**wrong)  # type: ignore[arg-type]
+        Blend(**{"keep": 0.5, "teacher_share": 0.5, **wrong})  # type: ignore[arg-type]
 
 
 def test_every_class_that_a_label_begins_with_has_a_row() -> None:
