@@ -8,8 +8,8 @@ import json
 import re
 import shutil
 import threading
-import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -21,7 +21,7 @@ import pytest
 import soundfile
 from argon2 import PasswordHasher
 from fastapi import FastAPI
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, event, insert, select
 from tests.review.postgres import PostgresServer, missing_programs, running_postgres
 from tests.review.s3 import S3Server, running_s3
 
@@ -66,14 +66,6 @@ class Clock:
 
     def advance(self, seconds: float) -> None:
         self.at += timedelta(seconds=seconds)
-
-
-def until(holds):
-    for _ in range(2000):
-        if holds():
-            return
-        time.sleep(0.005)
-    pytest.fail("it did not come to that")
 
 
 def tone_bytes(seconds: float = 1.0, frequency_hz: float = 1000.0, kind: str = "FLAC") -> bytes:
@@ -308,6 +300,23 @@ def consented(database: Database, device: str = "kitchen", consent_id: str = "co
         conn.execute(delete(consents).where(consents.c.device_id == device_id, consents.c.consent_id == consent_id))
         row = {"device_id": device_id, "consent_id": consent_id, "payload": given.to_bytes(), "signature": b"-"}
         conn.execute(insert(consents).values(**row, received_at=datetime.fromisoformat(given.given_at)))
+
+
+@contextmanager
+def full_disk(house: House, spare_pages: int = 0) -> Iterator[None]:
+    """While the block runs, the SQLite file may grow by so many pages and no more."""
+    engine = house.service.database._engine
+    with house.service.database.reading() as conn:
+        pages = conn.exec_driver_sql("PRAGMA page_count").scalar()
+
+    def narrow(raw, _record):
+        raw.execute(f"PRAGMA max_page_count = {pages + spare_pages}")
+
+    engine.dispose()
+    event.listen(engine, "connect", narrow)
+    yield
+    event.remove(engine, "connect", narrow)
+    engine.dispose()
 
 
 class House:

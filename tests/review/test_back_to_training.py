@@ -11,30 +11,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from sqlalchemy import update
 from tests.review.conftest import track_for
 from typer.testing import CliRunner
 
 from earmark_cli.main import build
 from earmark_cli.training import TrainingInputs, prepare
 from earmark_data.manifest import ManifestError, read_manifest
-from earmark_edge.consent import Consent
 from earmark_model.consents import read_marks
 from earmark_model.processes import Processes
 from earmark_model.train_config import TrainConfig
 from earmark_review.cli import app
 from earmark_review.export import export
-from earmark_review.store.schema import consents
 from earmark_review.withdrawals import reach_exports
 
 ROOT = Path(__file__).parents[2]
-YEAR = {"given_at": "2026-01-01T00:00:00+00:00", "expires_at": "2027-01-01T00:00:00+00:00"}
 HOMES = 4
 EARMARK = build("model")
-
-
-def record(name, **changes):
-    return Consent(f"consent-{name}", (0, 1, 2, 3), **{"may_train": True, **YEAR, **changes})
 
 
 def clip(path, hz):
@@ -82,9 +74,7 @@ def test_verdicts_train_a_model_and_a_withdrawal_marks_the_manifest_the_run_and_
     assert json.loads((bundle / "bundle.json").read_text())["provenance"]["consents"] == rests_on
     assert all(one["consent"] in (bundle / "CARD.md").read_text() for one in rests_on)
 
-    with house.service.database.writing() as conn:  # the first home withdraws, as its device tells
-        gone = record("home1", withdrawn_at="2026-03-01T00:00:00+00:00").to_bytes()
-        conn.execute(update(consents).where(consents.c.device_id == 1).values(payload=gone))
+    house.consent("home1", "consent-home1", may_train=True, withdrawn_at="2026-03-01T00:00:00+00:00")
     house.service.keep_house()
 
     assert len(read_marks(exported)) == 2

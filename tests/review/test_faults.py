@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
-from tests.review.conftest import Sender, sending
+from tests.review.conftest import Sender, full_disk, sending
 
 from earmark_edge.event import Receipt
 from earmark_review import audit
@@ -40,20 +40,10 @@ def test_a_database_server_that_crashes_and_comes_back_keeps_what_was_acknowledg
 
 
 def test_a_full_disk_takes_nothing_and_loses_nothing(house, sender):
-    engine = house.service.database._engine
-    with house.service.database.reading() as conn:
-        pages = conn.exec_driver_sql("PRAGMA page_count").scalar()
-
-    def narrow(raw, _record):
-        raw.execute(f"PRAGMA max_page_count = {pages + 3}")
-
-    engine.dispose()
-    event.listen(engine, "connect", narrow)
-    answers = [sender.post(sending(f"event-{number}").payload) for number in range(40)]
+    with full_disk(house, spare_pages=3):
+        answers = [sender.post(sending(f"event-{number}").payload) for number in range(40)]
     taken = [number for number, answer in enumerate(answers) if answer.status_code == 201]
     assert {answer.status_code for answer in answers} == {201, 503}
-    event.remove(engine, "connect", narrow)
-    engine.dispose()
     for number, answer in enumerate(answers):
         again = sender.post(sending(f"event-{number}").payload)
         assert again.status_code == (200 if number in taken else 201)

@@ -13,7 +13,8 @@ from contextlib import suppress
 import httpx
 import psutil
 import pytest
-from tests.review.conftest import Sender, digest_field, enrolled, sending, signature_field, until, wrapped_field, write_identity
+from tests.review.conftest import Sender, digest_field, enrolled, sending, signature_field, wrapped_field, write_identity
+from tests.waiting import until
 
 from earmark_edge.event import Receipt
 from earmark_review import audit

@@ -9,7 +9,8 @@ from threading import Event
 import pytest
 from sqlalchemy import event, select
 from sqlalchemy.exc import OperationalError
-from tests.review.conftest import sending, until
+from tests.review.conftest import full_disk, sending
+from tests.waiting import until
 
 from earmark_edge.event import Receipt
 from earmark_edge.picture import PICTURE_MEDIA_TYPE
@@ -159,20 +160,10 @@ def test_a_commit_that_fails_is_told_to_all_who_shared_it_and_nothing_is_there(h
 
 def test_a_full_disk_answers_all_who_shared_a_transaction_with_an_error_and_takes_none_of_them(house, sender):
     """And whoever sends again once there is room finds that it was not taken."""
-    engine = house.service.database._engine
     first, *parcels = [of_more_than_half_a_page(number) for number in range(COMPANY + 1)]
     assert sender.post(first.payload).status_code == 201
-    with house.service.database.reading() as conn:
-        pages = conn.exec_driver_sql("PRAGMA page_count").scalar()
-
-    def narrow(raw, _record):
-        raw.execute(f"PRAGMA max_page_count = {pages}")
-
-    engine.dispose()
-    event.listen(engine, "connect", narrow)
-    answers = all_at_once(house.service.database, [lambda one=one: sender.post(one.payload) for one in parcels])
-    event.remove(engine, "connect", narrow)
-    engine.dispose()
+    with full_disk(house):
+        answers = all_at_once(house.service.database, [lambda one=one: sender.post(one.payload) for one in parcels])
     assert [answer.status_code for answer in answers] == [503] * COMPANY
     with house.service.database.reading() as conn:
         assert conn.scalars(select(events.c.event_id)).all() == [first.event.event_id]

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from tests.waiting import until
 from typer.testing import CliRunner
 
 from earmark_edge.bundle_store import BundleRefusedError, BundleStore
@@ -129,18 +130,11 @@ def test_an_offered_bundle_runs_in_shadow_takes_over_and_is_rolled_back_as_a_new
         hear_until(listener, lambda: listener._updates.told().bundle_version == 3)
         assert listener.status.bundle_sha256 == read_bundle(other).graph_sha256
         assert listener._outlets.sink._rules.spec.graph_sha256 == listener.status.bundle_sha256, "events bear the bundle that heard them"
-        until_told(lambda: said_of(server, run) == (3, 3, ""))
+        until(lambda: said_of(server, run) == (3, 3, ""))
     assert "bundle 3 passed its trial" in capsys.readouterr().out
     folder, version = bundle_to_run(None, state)
     assert (version, read_bundle(folder)) == (3, read_bundle(other)), "and at the next start"
     assert actions(server).count("bundle.adopted") == 2
-
-
-def until_told(holds, seconds=15):
-    end_s = time.monotonic() + seconds
-    while not holds() and time.monotonic() < end_s:
-        time.sleep(0.05)
-    assert holds()
 
 
 def test_a_bundle_that_misses_its_canaries_never_runs_and_the_service_is_told_once(server, enrolled, run, tmp_path):
@@ -149,7 +143,7 @@ def test_a_bundle_that_misses_its_canaries_never_runs_and_the_service_is_told_on
     with listening(state) as listener:
         hear_until(listener, lambda: listener._updates.told().trial == "canary_missed")
         assert listener.status.bundle_sha256 == read_bundle(default_bundle()).graph_sha256
-        until_told(lambda: said_of(server, run) == (0, 1, "canary_missed"))
+        until(lambda: said_of(server, run) == (0, 1, "canary_missed"))
         beats = listener._outlets.sink.counts()["failed_heartbeats"]
         time.sleep(0.5)
     assert beats == 0

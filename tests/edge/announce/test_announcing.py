@@ -9,11 +9,13 @@ import time
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 from tests.edge.device import consented
 from tests.edge.listen.fakes import Collected
 from tests.edge.review_double import Answer, serving
+from tests.waiting import until as holds_within
 
 from earmark_edge.announce.announcement import Announcement, Pulse
 from earmark_edge.announce.destination import DestinationDownError, DestinationRefusedError
@@ -28,14 +30,8 @@ from earmark_edge.listen.sink import Beat, Flagged
 from earmark_edge.uplink import Backoff
 
 AT = datetime(2026, 1, 31, 12, tzinfo=UTC)
+until = partial(holds_within, seconds=60)
 SECRET = "whsec_" + base64.b64encode(b"a secret that a household made up").decode()
-
-
-def until(holds, seconds=60):
-    end_s = time.monotonic() + seconds
-    while not holds() and time.monotonic() < end_s:
-        time.sleep(0.02)
-    assert holds()
 
 
 @pytest.fixture(scope="module")

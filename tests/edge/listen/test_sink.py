@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import pytest
 from tests.edge.device import asked, consented, enrolled
 from tests.edge.review_double import problem
+from tests.waiting import until
 
 from earmark_edge.courier import Courier
 from earmark_edge.decide import DecideConfig, Rules
@@ -50,13 +51,6 @@ def sink(state, service, scorer, *, is_muted=lambda: False, starts=True):
         out.close()
         for spool in spools:
             spool.close()
-
-
-def until(holds, seconds=15):
-    end_s = time.monotonic() + seconds
-    while not holds() and time.monotonic() < end_s:
-        time.sleep(0.02)
-    assert holds()
 
 
 def test_an_event_is_sent_with_its_number_its_time_its_incident_and_the_configurations_hash(tmp_path, service, scorer, flagged):
