@@ -12,7 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from earmark_review.errors import DatabaseError, KeyGoneError
-from earmark_review.store.engines import engine_for
+from earmark_review.store.engines import engine_for, switch_to_wal
 from earmark_review.together import Together
 
 _BUSY_TIMEOUT_S = 15.0
@@ -61,7 +61,8 @@ class SqliteKeys:
         try:
             path.touch(mode=0o600)
             self._conn = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
-            for pragma in ("journal_mode = WAL", "synchronous = FULL", "secure_delete = ON"):
+            switch_to_wal(self._conn)
+            for pragma in ("synchronous = FULL", "secure_delete = ON"):
                 self._conn.execute(f"PRAGMA {pragma}")
             self._conn.execute(f"CREATE TABLE IF NOT EXISTS wrapped_keys ({_COLUMNS}, wrapped BLOB NOT NULL, {_PRIMARY}) WITHOUT ROWID")
         except (OSError, sqlite3.DatabaseError) as error:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
+import time
 from collections.abc import Mapping
-from sqlite3 import Connection as SqliteConnection
 from types import MappingProxyType
 from typing import Any
 
@@ -52,11 +53,11 @@ def engine_for(url: str) -> Engine:
 
 def _prepare_sqlite(engine: Engine) -> None:
     @event.listens_for(engine, "connect")
-    def _on_connect(raw: SqliteConnection, _record: Any) -> None:
+    def _on_connect(raw: sqlite3.Connection, _record: Any) -> None:
         raw.isolation_level = None  # the driver's own BEGIN is deferred; ours is below
+        raw.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+        switch_to_wal(raw)
         for pragma in (
-            f"busy_timeout = {BUSY_TIMEOUT_MS}",
-            "journal_mode = WAL",
             "synchronous = FULL",  # a receipt is a promise: what it names must survive a power cut
             "foreign_keys = ON",
             "secure_delete = ON",
@@ -67,6 +68,24 @@ def _prepare_sqlite(engine: Engine) -> None:
     def _on_begin(conn: Connection) -> None:
         writes = conn.get_execution_options().get("earmark_writes", False)
         conn.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def switch_to_wal(raw: sqlite3.Connection) -> None:
+    """Switch a file to the write-ahead log. Where several do so with a new file at once, SQLite refuses some without waiting.
+
+    Raises:
+        sqlite3.OperationalError: it is busy for as long as a transaction would wait, or cannot be switched.
+    """
+    ends_s = time.monotonic() + BUSY_TIMEOUT_MS / 1000
+    while True:
+        try:
+            raw.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > ends_s:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def _prepare_postgresql(engine: Engine) -> None:
