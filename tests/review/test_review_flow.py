@@ -31,15 +31,15 @@ def place(house, case_id):
 
 def test_a_second_reviewer_is_blind_to_the_first(twice, make_sending):
     case_id = one_case_in(twice, make_sending)
-    ada, bea = twice.user("ada"), twice.user("bea")
+    quinn, bea = twice.user("quinn"), twice.user("bea")  # not ada, whom an id in hexadecimal may spell
     fresh = bea.client.get("/queue").text
-    ada.decide(case_id, "play", "a secret thought")
-    assert ada.case_ids() == []  # not hers any more while it is open
-    assert ada.claim(case_id).status_code == 409
+    quinn.decide(case_id, "play", "a secret thought")
+    assert quinn.case_ids() == []  # not hers any more while it is open
+    assert quinn.claim(case_id).status_code == 409
     assert bea.client.get("/queue").text == fresh
     bea.claim(case_id)
     page = bea.client.get(f"/cases/{case_id}").text
-    for tell in ("a secret thought", "ada", "Second", "First", "What the two"):
+    for tell in ("a secret thought", "quinn", "Second", "First", "What the two"):
         assert tell not in page
     bea.act(case_id, "verdict", bea.lease_of(case_id), verdict="play")
     assert place(twice, case_id) == ("shredded", "play")
