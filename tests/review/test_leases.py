@@ -3,6 +3,8 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 import pytest
+from sqlalchemy import event
+from tests.review.conftest import ON_SQLITE
 
 
 def test_a_claim_opens_the_evidence_for_its_holder_alone(ada, bea, one_case):
@@ -209,3 +211,17 @@ def test_every_look_at_a_case_is_in_the_log(house, ada, bea, one_case):
     ada.client.get(f"/cases/{one_case}")
     views = [(entry.actor, entry.detail["shown"]) for entry in house.log() if entry.action == "case.viewed"]
     assert views == [("user:bea", "metadata"), ("user:ada", "evidence")]
+
+
+@ON_SQLITE
+def test_the_next_case_is_read_off_the_front_of_an_index_however_long_the_queue_is(house, sender, ada, one_case, clock):
+    asked = []
+    event.listen(house.service.database._engine, "before_cursor_execute", lambda _c, _cursor, *words: asked.append(words[:2]))
+    ada.client.post("/queue/next", data={"csrf": ada.csrf()})
+    ada.case_ids()
+    reads = [words for words in asked if words[0].startswith(("SELECT", "UPDATE")) and "audit_log" not in words[0]]
+    with house.service.database.reading() as conn:
+        steps = [row[3] for query, values in reads for row in conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}", values)]
+    whole = [step for step in steps if step.startswith(("SCAN cases", "SCAN leases", "SCAN verdicts", "SCAN events"))]
+    assert whole
+    assert {step for step in whole if "ix_cases_open" not in step} == set()

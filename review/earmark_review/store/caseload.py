@@ -13,7 +13,7 @@ from earmark_edge.event import Event
 from earmark_model.contract import Reason
 from earmark_review.accounts import SignedIn
 from earmark_review.blobs import HeldBlob
-from earmark_review.cases import OPEN_STATES, CaseState, Queue, Severity, Verdict, state_at
+from earmark_review.cases import CaseState, Queue, Severity, Verdict, state_at
 from earmark_review.errors import UnknownCaseError
 from earmark_review.store.intake import DeclaredObject
 from earmark_review.store.leases import judged_by
@@ -133,7 +133,7 @@ def queue(conn: Connection, who: SignedIn, now: datetime, limit: int, offset: in
 
     Whoever works the queues does not see what is not theirs to judge: disputes without the role for them, and what they judged already.
     """
-    is_open: ColumnElement[bool] = cases.c.state.in_([str(state) for state in OPEN_STATES])
+    is_open: ColumnElement[bool] = cases.c.closed_at.is_(None)
     if who.queues:
         is_open = and_(is_open, cases.c.queue.in_([str(queue) for queue in who.queues]), ~judged_by(who.user_id))
     ordered = _lines().where(is_open).order_by(cases.c.severity, cases.c.opened_at, cases.c.case_id)
@@ -143,7 +143,7 @@ def queue(conn: Connection, who: SignedIn, now: datetime, limit: int, offset: in
 
 def closed(conn: Connection, now: datetime, limit: int, offset: int = 0) -> Page:
     """Cases with a verdict, the latest first."""
-    is_closed = cases.c.state.not_in([str(state) for state in OPEN_STATES])
+    is_closed = cases.c.closed_at.is_not(None)
     ordered = _lines().where(is_closed).order_by(cases.c.closed_at.desc(), cases.c.case_id)
     total = conn.execute(select(func.count()).select_from(cases).where(is_closed)).scalar_one()
     return Page([_line(row, now) for row in conn.execute(ordered.limit(limit).offset(offset))], total)
@@ -170,13 +170,14 @@ def case_file(conn: Connection, case_id: str, now: datetime) -> CaseFile:
 
 def runs_unverified(conn: Connection) -> bool:
     """Whether decisions are made without a guarantee: an open case was, or what some live device sent last."""
-    unverified = events.c.reason == str(Reason.ROUTED_UNVERIFIED)
-    is_open = cases.c.state.in_([str(state) for state in OPEN_STATES])
-    some_case = exists().where(cases.c.event_row == events.c.event_row, unverified, is_open)
-    latest = select(func.max(events.c.event_row)).join(devices, devices.c.device_id == events.c.device_id)
-    latest = latest.where(devices.c.revoked_at.is_(None)).group_by(events.c.device_id)
-    some_device = exists().where(unverified, events.c.event_row.in_(latest))
-    return bool(conn.execute(select(some_case | some_device)).scalar_one())
+    unverified = str(Reason.ROUTED_UNVERIFIED)
+    of_device = select(events.c.reason).where(events.c.device_id == devices.c.device_id)
+    latest = of_device.order_by(events.c.event_row.desc()).limit(1).scalar_subquery()
+    some_device = exists().where(devices.c.revoked_at.is_(None), latest == unverified)
+    some_case = exists().where(
+        cases.c.closed_at.is_(None), exists().where(events.c.event_row == cases.c.event_row, events.c.reason == unverified)
+    )
+    return any(conn.execute(select(some)).scalar_one() for some in (some_device, some_case))  # the cheaper question first
 
 
 def held_blobs(conn: Connection) -> list[HeldBlob]:

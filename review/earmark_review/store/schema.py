@@ -59,6 +59,11 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
+def _partial_index(name: str, *columns: str, where: str, unique: bool = False) -> Index:
+    """An index of the rows that a condition picks, on either engine."""
+    return Index(name, *columns, unique=unique, sqlite_where=text(where), postgresql_where=text(where))
+
+
 users = Table(
     "users",
     metadata,
@@ -150,6 +155,7 @@ events = Table(
     Column("reason", String(32), nullable=False),
     Column("length_s", Float, nullable=False),
     UniqueConstraint("device_id", "event_id"),
+    Index(None, "device_id", "event_row"),
 )
 
 objects = Table(
@@ -265,7 +271,10 @@ cases = Table(
     Column("queue", String(32), nullable=False, server_default="first"),
     Column("outcome", String(32)),  # what a closed case ended with, a verdict
     Column("shred_at", UtcDateTime),  # when keys and bytes must go; NULL while open, and while consent to training keeps them
-    Index(None, "state", "severity", "opened_at"),
+    Index(None, "state", "shred_at"),
+    # The queue in its order, and what was closed, however much of the other there is.
+    _partial_index("ix_cases_open", "severity", "opened_at", "case_id", where="closed_at IS NULL"),
+    _partial_index("ix_cases_closed", "closed_at", where="closed_at IS NOT NULL"),
 )
 
 golden_cases = Table(
@@ -291,14 +300,10 @@ leases = Table(
     Column("ending", String(32)),
     CheckConstraint("(ended_at IS NULL) = (ending IS NULL)", name="ending_told"),
     # The database itself refuses a second holder, whatever the code above it believes.
-    Index(
-        "uq_leases_one_holder",
-        "case_id",
-        unique=True,
-        sqlite_where=text("ended_at IS NULL"),
-        postgresql_where=text("ended_at IS NULL"),
-    ),
+    _partial_index("uq_leases_one_holder", "case_id", where="ended_at IS NULL", unique=True),
     Index("ix_leases_user_id_ended_at", "user_id", "ended_at"),
+    Index("ix_leases_case_id_user_id", "case_id", "user_id"),
+    _partial_index("ix_leases_running", "expires_at", where="ended_at IS NULL"),
 )
 
 evidence_views = Table(
