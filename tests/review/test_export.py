@@ -119,7 +119,8 @@ def test_an_export_writes_into_a_new_folder_alone(house, tmp_path):
 
 
 def test_the_command_says_what_it_wrote(house, decided, tmp_path):
-    answer = CliRunner().invoke(app, ["export", "--out", str(tmp_path / "out"), "--data", str(house.data), "--json"])
+    words = ["export", "--out", str(tmp_path / "out"), "--data", str(house.data), "--json"]
+    answer = CliRunner().invoke(app, words, env=house.environ)
     assert json.loads(answer.stdout) == {"rows": 8, "labels": 8, "clips": 4, "missing": 0}
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 from tests.review.conftest import Sender, full_disk, sending
+from tests.review.postgres import postgres_with_little_room
 
 from earmark_edge.event import Receipt
 from earmark_review import audit
@@ -37,6 +40,31 @@ def test_a_database_server_that_crashes_and_comes_back_keeps_what_was_acknowledg
     assert (again.status_code, again.content) == (200, first.content)
     assert sender.post(sending("event-2").payload).status_code == 201
     assert audit.first_break(house.log()) is None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a small file system of one's own takes root")
+def test_a_server_whose_disk_is_full_takes_nothing_and_loses_nothing(open_house):
+    with postgres_with_little_room(megabytes=120) as (server, data):
+        house = open_house(database=server.create())
+        sender = house.device()
+        first = sender.post(sending("event-0").payload)
+        ballast = data / "ballast"
+        with suppress(OSError), ballast.open("wb") as file:
+            while True:
+                file.write(bytes(2**16))
+        answers = [sender.post(sending(f"event-{number}").payload) for number in range(1, 40)]
+        ballast.unlink()
+        server.restart()
+        assert first.status_code == 201
+        taken = [number for number, answer in enumerate([first, *answers]) if answer.status_code == 201]
+        assert {answer.status_code for answer in answers} <= {201, 503}
+        assert 503 in {answer.status_code for answer in answers}
+        for number, answer in enumerate([first, *answers]):
+            again = sender.post(sending(f"event-{number}").payload)
+            assert again.status_code == (200 if number in taken else 201)
+            assert number not in taken or again.content == answer.content
+        assert house.actions().count("event.received") == 40
+        assert audit.first_break(house.log()) is None
 
 
 def test_a_full_disk_takes_nothing_and_loses_nothing(house, sender):
