@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from itertools import count
 
-from sqlalchemy import Connection, Exists, exists, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Exists, ScalarSelect, exists, func, insert, select, update
 
 from earmark_review import audit
 from earmark_review.accounts import QUEUE_NEEDS, SignedIn
-from earmark_review.cases import CLAIMABLE, CLOSED_STATES, CaseState, Lease, LeaseTerms, Move
+from earmark_review.cases import CLAIMABLE, CLOSED_STATES, CaseState, Lease, LeaseTerms, Move, Queue
 from earmark_review.errors import CaseNotReadyError, LeaseLimitError, StaleLeaseError, UnknownCaseError
 from earmark_review.store.exposures import begin_exposure, end_exposure
 from earmark_review.store.moves import move_case, place_of
@@ -37,8 +39,6 @@ class Claim:
     expires_at: datetime
 
 
-_NOT_WAITING = (str(CaseState.AWAITING_CLIP), str(CaseState.LEASED))
-"""The open cases that nobody can claim; said of the few, so that an index finds the many in their order."""
 _LEASE = tuple(leases.c[name] for name in Lease.__slots__)
 
 
@@ -86,19 +86,34 @@ def next_case(conn: Connection, holder: SignedIn, now: datetime, *, golden: bool
     With `golden` it is one whose answer is known, and None where there is none that the holder has not judged yet.
     """
     end_expired(conn, now)
-    waits = (cases.c.closed_at.is_(None), cases.c.state.not_in(_NOT_WAITING), cases.c.queue.in_([str(queue) for queue in holder.queues]))
-    is_golden = exists().where(golden_cases.c.case_id == cases.c.case_id)
-    ready = select(cases.c.case_id).where(*waits, ~judged_by(holder.user_id), is_golden if golden else ~is_golden)
-    mine = (leases.c.case_id == cases.c.case_id, leases.c.user_id == holder.user_id, leases.c.ending == str(Ending.SKIPPED))
-    skips = select(func.count()).select_from(leases).where(*mine).scalar_subquery()
-    order = (cases.c.severity, cases.c.opened_at, cases.c.case_id)
-    # Asked for apart, what was not skipped is found at the front of an index; sorted by skips, the whole queue would be read each time.
-    for query in (ready.where(~exists().where(*mine)).order_by(*order), ready.where(exists().where(*mine)).order_by(skips, *order)):
-        # Two reviewers who ask at once get two cases on an engine that locks rows; on SQLite the second waits for the first.
-        found = conn.execute(query.limit(1).with_for_update(of=cases, key_share=True, skip_locked=True)).scalar()
-        if found is not None:
-            return found
-    return None
+    others = [str(queue) for queue in Queue if queue not in holder.queues]
+    mine = (cases.c.state.in_([str(state) for state in CLAIMABLE]), cases.c.queue.not_in(others), ~judged_by(holder.user_id))
+    skipped = select(leases.c.case_id).where(leases.c.user_id == holder.user_id, leases.c.ending == str(Ending.SKIPPED))
+    is_golden, is_skipped = cases.c.case_id.in_(select(golden_cases.c.case_id)), cases.c.case_id.in_(skipped)
+    skips = skipped.where(leases.c.case_id == cases.c.case_id).with_only_columns(func.count()).scalar_subquery()
+    if golden:
+        return _first(conn, (*mine, is_golden), skips)
+    for begin in count(0, _FRONT):
+        front = conn.scalars(select(cases.c.case_id).where(cases.c.closed_at.is_(None)).order_by(*_ORDER).limit(_FRONT).offset(begin)).all()
+        found = _first(conn, (*mine, cases.c.case_id.in_(front), ~is_golden, ~is_skipped))
+        if found is not None or not front:
+            break
+    return found or _first(conn, (*mine, is_skipped, ~is_golden), skips)
+
+
+_ORDER = (cases.c.severity, cases.c.opened_at, cases.c.case_id)
+_FRONT = 100
+"""So many open cases are read off the index at once. Asked about all of them, an engine may well compare and sort the whole queue."""
+
+
+def _first(conn: Connection, conditions: Iterable[ColumnElement[bool]], *before: ScalarSelect[int]) -> str | None:
+    """The first case that the conditions pick, locked; one that another reviewer is being given is passed over.
+
+    So two who ask at once get two cases on an engine that locks rows; on SQLite the second waits for the first.
+    """
+    query = select(cases.c.case_id).where(*conditions).order_by(*before, *_ORDER).limit(1)
+    found: str | None = conn.execute(query.with_for_update(of=cases, key_share=True, skip_locked=True)).scalar()
+    return found
 
 
 def held_case(conn: Connection, user_id: int, now: datetime) -> str | None:
