@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
-import pytest
+from tests.units import NEEDS_SYSTEMD, assert_exposure_at_most
 
 from earmark_review.settings import ReviewSettings
 
@@ -16,13 +14,9 @@ DEPLOY = ROOT / "deploy"
 UNIT = DEPLOY / "earmark-review.service"
 
 
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
+@NEEDS_SYSTEMD
 def test_the_units_exposure_is_at_most_one_and_a_half():
-    command = ["systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=15", str(UNIT)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-    assert done.returncode == 0, done.stdout[-300:]
-    assert "Overall exposure level" in done.stdout
-    assert "Unknown" not in done.stderr + done.stdout
+    assert_exposure_at_most(UNIT, 15)
 
 
 def test_the_unit_keeps_what_is_opened_in_memory():

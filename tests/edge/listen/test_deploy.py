@@ -1,9 +1,8 @@
-import shutil
 import socket
-import subprocess
 from pathlib import Path
 
 import pytest
+from tests.units import NEEDS_SYSTEMD, assert_exposure_at_most
 
 from earmark_edge.listen.notify import ALIVE, READY, STOPPING, notify
 
@@ -11,13 +10,9 @@ ROOT = Path(__file__).resolve().parents[3]
 UNIT = ROOT / "deploy" / "earmark.service"
 
 
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
+@NEEDS_SYSTEMD
 def test_the_units_exposure_is_at_most_two():
-    command = ["systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=20", str(UNIT)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-    assert done.returncode == 0, done.stdout[-300:]
-    assert "Overall exposure level" in done.stdout
-    assert "Unknown" not in done.stderr + done.stdout
+    assert_exposure_at_most(UNIT, 20)
 
 
 def test_the_unit_keeps_what_is_heard_in_memory_and_starts_what_exists():
