@@ -22,6 +22,16 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True)
+class ShareByDay:
+    """A share's way over days: `known` are full bars for the days that anything is known of, `hits` the share of each in front of them."""
+
+    days: Sequence[str]
+    known: Sequence[Bar]
+    hits: Sequence[Bar]
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
 class Bar:
     """A bar; places from the left and heights in per cent."""
 
@@ -61,7 +71,19 @@ def value_trend(values: Mapping[str, float | None], weeks: Sequence[str]) -> Seq
     return drawn
 
 
-def bars(counts: Sequence[int], whole: float) -> Sequence[Bar]:
+def share_by_day(shares: Mapping[str, Share], days: Sequence[str]) -> ShareByDay:
+    """Bars for a share that is 0 on most days; one that is not is always high enough to be seen, and stands in words."""
+    known = [shares.get(day, Share(0, 0)) for day in days]
+    hits = [max(share.value, _SEEN) if share.hits else 0.0 for share in known]
+    told = [f"{day}: {share.hits} of {share.count}" for day, share in zip(days, known, strict=True) if share.hits]
+    words = f"{'; '.join(told) or 'none'}; nothing is known of {sum(not share.count for share in known)} days"
+    return ShareByDay(days, bars([bool(share.count) for share in known], 1), bars(hits, 1), words)
+
+
+_SEEN = 0.05
+
+
+def bars(counts: Sequence[float], whole: float) -> Sequence[Bar]:
     """Side by side across the plot, `whole` reaching its top."""
     width = 100 / len(counts)
     return [Bar(i * width, width, 100 * count / whole if whole else 0.0) for i, count in enumerate(counts)]

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from earmark_review.errors import SettingsError
 from earmark_review.store.overview import overview
-from earmark_review.store.service_figures import Figure, service_figures
+from earmark_review.store.service_figures import LATE, Figure, service_figures
 from earmark_review.web.middleware import pass_on
 
 if TYPE_CHECKING:
@@ -100,9 +100,10 @@ class _Recent:
 
 def _observe(meter: Meter, service: Service) -> None:
     recent = _Recent(service)
-    for name, one in {figure.name: figure for figure in recent.figures()}.items():
-        make = meter.create_observable_counter if one.kind == "counter" else meter.create_observable_gauge
-        make(f"earmark.review.{name}", [recent.reading(name)], description=one.words)
+    kinds = {name: (words, "gauge") for name, words in LATE.items()} | {one.name: (one.words, one.kind) for one in recent.figures()}
+    for name, (words, kind) in kinds.items():
+        make = meter.create_observable_counter if kind == "counter" else meter.create_observable_gauge
+        make(f"earmark.review.{name}", [recent.reading(name)], description=words)
 
 
 class Tracing:

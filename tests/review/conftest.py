@@ -27,6 +27,7 @@ from tests.review.s3 import S3Server, running_s3
 
 from earmark_edge.consent import Consent
 from earmark_edge.event import ClipObject, Event, Receipt, ScoreTrack
+from earmark_edge.messages import Heartbeat
 from earmark_edge.picture import PICTURE_MEDIA_TYPE, third_octave_picture
 from earmark_edge.seal import WRAPPED_BYTES, WRAPPED_KEY_HEADER, seal_parcel
 from earmark_edge.signature import SIGNATURE_HEADER, Purpose, header_of, public_of, sign
@@ -217,6 +218,19 @@ def client_of(app: FastAPI, address: str = "192.0.2.1", **headers: str) -> httpx
     return httpx.Client(transport=InProcess(app, address), base_url=BASE_URL, headers=headers)
 
 
+IN_ORDER = {
+    "sent_at": "2026-03-01T20:00:00+00:00",
+    "boot_id": "boot-1",
+    **dict.fromkeys(("next_seq", "waiting_events", "waiting_bytes", "dropped_objects", "set_aside", "policy_version"), 0),
+    "is_muted": False,
+    "canary": "passed",
+    "config_sha256": "b" * 64,
+    "model_sha256": "a" * 64,
+    "consent_id": "consent-1",
+}
+"""What a device with nothing to complain of says."""
+
+
 class Sender:
     """A device at the wire."""
 
@@ -230,6 +244,13 @@ class Sender:
     def put(self, event_id: str, tier: int, payload: bytes, **headers: str) -> httpx.Response:
         given = {"content-digest": digest_field(payload), "content-type": "application/octet-stream", **wrapped_field(payload)}
         return self.client.put(f"/api/v1/events/{event_id}/clips/{tier}", content=payload, headers=given | headers)
+
+    def beat(self, **changes: object) -> None:
+        """A heartbeat of a device in order, but for the changes."""
+        payload = Heartbeat(**{**IN_ORDER, **changes}).to_bytes()
+        given = {"content-type": "application/json", **signature_field(payload, Purpose.HEARTBEAT, self.name)}
+        answer = self.client.post("/api/v1/heartbeat", content=payload, headers=given)
+        assert answer.status_code == 204, answer.text
 
     def send(self, one: Sending) -> Receipt:
         answers = [self.post(one.payload)]
@@ -385,6 +406,7 @@ EVERY_ENGINE = (
     "test_audit",
     "test_concurrency",
     "test_export",
+    "test_fleet",
     "test_intake",
     "test_leases",
     "test_lists",

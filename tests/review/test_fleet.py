@@ -3,38 +3,16 @@ from __future__ import annotations
 import re
 
 import pytest
-from tests.review.conftest import signature_field
 
-from earmark_edge.messages import Heartbeat
-from earmark_edge.signature import Purpose
 from earmark_review.accounts import Role
+from earmark_review.store.devices import revoke_device
 from earmark_review.store.fleet import fleet
+from earmark_review.store.service_figures import exposition
 
 
 @pytest.fixture
 def sam(house):
     return house.user("sam", Role.SUPERVISOR).client
-
-
-def beat(sender, clock, **changes):
-    told = {
-        "sent_at": clock().isoformat(),
-        "boot_id": "boot-1",
-        "next_seq": 0,
-        "waiting_events": 0,
-        "waiting_bytes": 0,
-        "dropped_objects": 0,
-        "set_aside": 0,
-        "is_muted": False,
-        "canary": "passed",
-        "config_sha256": "b" * 64,
-        "model_sha256": "a" * 64,
-        "consent_id": "consent-1",
-        "policy_version": 0,
-    }
-    payload = Heartbeat(**{**told, **changes}).to_bytes()
-    headers = {"content-type": "application/json", **signature_field(payload, Purpose.HEARTBEAT, sender.name)}
-    assert sender.client.post("/api/v1/heartbeat", content=payload, headers=headers).status_code == 204
 
 
 def standings(house):
@@ -43,7 +21,7 @@ def standings(house):
 
 
 def test_a_device_in_order_has_no_troubles(house, sender, clock, sam):
-    beat(sender, clock)
+    sender.beat()
     assert standings(house)["kitchen"].troubles == []
     assert "1 device, none in trouble" in sam.get("/devices").text
 
@@ -58,14 +36,14 @@ def test_a_device_in_order_has_no_troubles(house, sender, clock, sam):
     ],
 )
 def test_every_trouble_is_told_on_both_pages(house, sender, clock, sam, changes, words):
-    beat(sender, clock, **changes)
+    sender.beat(**changes)
     assert standings(house)["kitchen"].troubles == [words]
     for where in ("/devices", "/devices/1", "/figures"):
         assert f'<span class="alert-word">{words}</span>' in sam.get(where).text
 
 
 def test_a_device_that_says_nothing_for_an_hour_is_silent(house, sender, clock):
-    beat(sender, clock)
+    sender.beat()
     clock.advance(3599)
     assert standings(house)["kitchen"].troubles == []
     clock.advance(3600)
@@ -75,7 +53,7 @@ def test_a_device_that_says_nothing_for_an_hour_is_silent(house, sender, clock):
 def test_possible_loss_is_what_never_came_less_what_still_waits_there(house, sender, clock, sam, make_sending):
     sender.post(make_sending("event-1", seq=0, clips=()).payload)
     sender.post(make_sending("event-2", seq=5, clips=()).payload)
-    beat(sender, clock, next_seq=8, waiting_events=2)
+    sender.beat(next_seq=8, waiting_events=2)
     assert standings(house)["kitchen"].lost == 4  # 1 to 4, 6 and 7 never came; two of them wait
     page = sam.get("/devices/1").text
     [row] = re.findall(r'<tr><th scope="row" class="id breaks">boot-1</th>(.*?)</tr>', page)
@@ -83,13 +61,38 @@ def test_possible_loss_is_what_never_came_less_what_still_waits_there(house, sen
     assert "2 in all, at most 2 a day" in page
 
 
-def test_canaries_that_went_unheard_are_counted_once_each(house, sender, clock, sam):
+def test_canaries_that_newly_went_unheard_are_counted_once_each(house, sender, clock, sam):
     for canary in ("missed", "missed", "passed", "missed"):
-        beat(sender, clock, canary=canary)
+        sender.beat(canary=canary)
         clock.advance(60)
     page = sam.get("/devices/1").text
-    assert "2 went unheard" in page
+    assert "2 times a canary newly went unheard" in page
     assert "2026-03-01 20:03:00 UTC" in page
+
+
+DAY_S = 86_400
+
+
+def test_supervisors_see_how_canaries_fared_day_by_day(house, sender, clock):
+    porch, revoked = house.device("porch"), house.device("shed")
+    for told in (("missed", "passed", "missed"), ("passed", "passed", ""), ("missed", "missed", "")):
+        for device, canary in zip((sender, porch, revoked), told, strict=True):
+            for _ in range(2):
+                device.beat(canary=canary)
+        sender.beat()
+        clock.advance(DAY_S)
+    with house.service.database.writing() as conn:
+        revoke_device(conn, "shed", clock())
+    sam = house.user("sam", Role.SUPERVISOR).client
+    assert "2026-03-01: 2 of 3; 2026-03-03: 2 of 3; nothing is known of 25 days" in sam.get("/devices/1").text
+    assert "2026-03-03: 2 of 2; nothing is known of 25 days" in sam.get("/devices/2").text
+    assert "2026-03-01: 1 of 2; 2026-03-03: 2 of 2; nothing is known of 25 days" in sam.get("/devices").text
+    with house.service.database.reading() as conn:
+        figures = exposition(conn, house.service.settings.limits, clock())
+    assert 'earmark_review_canary_reports_total{canary="passed"} 9' in figures
+    assert 'earmark_review_canary_reports_total{canary="missed"} 8' in figures
+    clock.advance(40 * DAY_S)
+    assert "none; nothing is known of 28 days" in house.browser("sam").client.get("/devices").text
 
 
 def test_a_device_that_is_not_there_is_told_kindly(sam):
@@ -100,6 +103,6 @@ def test_a_device_that_is_not_there_is_told_kindly(sam):
 
 def test_devices_in_trouble_come_first(house, sender, clock):
     for name in ("attic", "porch"):
-        beat(house.device(name), clock, canary="missed" if name == "porch" else "passed")
-    beat(sender, clock)
+        house.device(name).beat(canary="missed" if name == "porch" else "passed")
+    sender.beat()
     assert list(standings(house)) == ["porch", "attic", "kitchen"]

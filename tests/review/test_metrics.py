@@ -6,26 +6,14 @@ import re
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from tests.review.conftest import client_of, signature_field
+from tests.review.conftest import client_of
 
-from earmark_edge.messages import Heartbeat
-from earmark_edge.signature import SIGNATURE_HEADER, Purpose
+from earmark_edge.signature import SIGNATURE_HEADER
 from earmark_review.accounts import Role
 from earmark_review.store.leases import end_expired
 
 TOKEN = "a token of the test's own"
 NAMES = {"household-7": "consent", "nursery-cam": "device", "grandmother": "device", "adalovelace": "reviewer", "beatrix": "reviewer"}
-
-
-def beat(sender, canary="missed"):
-    words = ("next_seq", "waiting_events", "waiting_bytes", "dropped_objects", "set_aside", "policy_version")
-    sha256 = {"config_sha256": "a" * 64, "model_sha256": "b" * 64}
-    beating = Heartbeat(
-        "2026-03-01T20:00:00+00:00", "boot-1", is_muted=False, canary=canary, consent_id="", **dict.fromkeys(words, 0), **sha256
-    )
-    payload = beating.to_bytes()
-    answer = sender.client.post("/api/v1/heartbeat", content=payload, headers=signature_field(payload, Purpose.HEARTBEAT, sender.name))
-    assert answer.status_code == 204
 
 
 @pytest.fixture
@@ -45,8 +33,8 @@ def busy(open_house, make_sending):
         nursery.send(make_sending(f"e{number}", "cry", masked=True, device="nursery-cam", consent_id="household-7"))
     nursery.post(make_sending("e0", "cry", seq=99, clips=(), device="nursery-cam", consent_id="household-7").payload)
     nursery.post(b"{}", **{SIGNATURE_HEADER: ""})
-    beat(nursery)
-    beat(other, "passed")
+    nursery.beat(canary="missed", consent_id="")
+    other.beat(consent_id="")
     first, second, _ = ada.case_ids()
     ada.decide(first, "play", "the note of adalovelace on household-7")
     ada.claim(second)
@@ -103,7 +91,17 @@ def test_no_name_is_in_anything_that_is_exported(busy):
     assert set(known) == set(NAMES) - {"household-7"}
     assert [name for name in (*NAMES, *ids, "e0", "boot-1", "late") if re.search(rf"\b{name}\b", text)] == []
     labels = set(re.findall(r'="([^"]*)"', text))
-    assert labels <= {"first", "second", "adjudication", "estimate", "low", "high", *("cry", "scream", "baby_cry", "shout")}
+    assert labels <= {
+        "first",
+        "second",
+        "adjudication",
+        "estimate",
+        "low",
+        "high",
+        "passed",
+        "missed",
+        *("cry", "scream", "baby_cry", "shout"),
+    }
 
 
 @pytest.mark.parametrize("given", [None, "", "Bearer", "Bearer wrong", f"Basic {TOKEN}", TOKEN, "Bearer \xe4"])

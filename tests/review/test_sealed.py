@@ -11,7 +11,7 @@ from tests.review.test_intake import is_problem, state_of
 
 from earmark_edge.consent import Consent
 from earmark_edge.event import ClipObject, Receipt
-from earmark_edge.messages import Dropped, Enrolled, EnrolRequest, Heartbeat, read_statuses, tombstone_bytes
+from earmark_edge.messages import Dropped, Enrolled, EnrolRequest, read_statuses, tombstone_bytes
 from earmark_edge.policy import Policy
 from earmark_edge.signature import SIGNATURE_HEADER, Purpose, SignatureError, check, from_header, key_id, public_of
 from earmark_review.cases import Lease
@@ -292,31 +292,6 @@ def test_a_key_that_the_device_does_not_hold_is_not_enrolled(house, sender):
 # What devices say of themselves
 
 
-def heartbeat(**changes):
-    words = {
-        "sent_at": "2026-03-01T20:00:00+00:00",
-        "boot_id": "boot-1",
-        "next_seq": 0,
-        "waiting_events": 0,
-        "waiting_bytes": 0,
-        "dropped_objects": 0,
-        "set_aside": 0,
-        "is_muted": False,
-        "canary": "passed",
-        "config_sha256": "a" * 64,
-        "model_sha256": "b" * 64,
-        "consent_id": "consent-1",
-        "policy_version": 0,
-    }
-    return Heartbeat(**(words | changes)).to_bytes()
-
-
-def beat(sender, **changes):
-    payload = heartbeat(**changes)
-    answer = sender.client.post("/api/v1/heartbeat", content=payload, headers=signature_field(payload, Purpose.HEARTBEAT))
-    assert answer.status_code == 204, answer.text
-
-
 def gaps_of(house):
     with house.service.database.reading() as conn:
         return gaps(conn, kitchen(house))
@@ -327,14 +302,14 @@ def test_a_number_that_never_came_is_a_possible_loss_until_it_comes(house, sende
         sender.post(make_sending(f"event-{seq}", seq=seq).payload)
     [gap] = gaps_of(house)
     assert (gap.boot_id, gap.missing, gap.lost) == ("boot-1", 1, 1)
-    beat(sender, next_seq=4, waiting_events=1)
+    sender.beat(next_seq=4, waiting_events=1)
     assert [gap.lost for gap in gaps_of(house)] == [0], "it may still lie in the outbox"
     sender.post(make_sending("event-2", seq=2).payload)
     assert gaps_of(house) == []
 
 
 def test_events_at_the_end_of_a_stream_are_missed_by_the_heartbeat(house, sender, make_sending):
-    beat(sender, next_seq=2)
+    sender.beat(next_seq=2)
     assert [(gap.missing, gap.lost) for gap in gaps_of(house)] == [(2, 2)]
     for seq in (0, 1):
         sender.post(make_sending(f"event-{seq}", seq=seq).payload)
@@ -350,7 +325,7 @@ def test_a_deleted_event_is_no_loss(house, sender, make_sending):
 
 def test_a_missed_canary_is_one_alert(house, sender):
     for canary in ("passed", "missed", "missed", "passed", "missed"):
-        beat(sender, canary=canary)
+        sender.beat(canary=canary)
     assert house.actions().count("canary.missed") == 2
 
 

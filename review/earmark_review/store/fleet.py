@@ -1,4 +1,4 @@
-"""How each device fares: what it last said of itself, which of its events may be lost, and when its canaries went unheard."""
+"""How each device fares: what it last said of itself, and which of its events may be lost."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, select
 
 from earmark_edge.messages import Heartbeat
-from earmark_review.audit import Action
 from earmark_review.errors import UnknownDeviceError
+from earmark_review.store.canaries import DAYS, days_until
 from earmark_review.store.devices import Device, list_devices
 from earmark_review.store.numbers import Gap, gaps, last_heartbeat
-from earmark_review.store.schema import audit_log, event_numbers
+from earmark_review.store.schema import event_numbers
 
-DAYS = 28
 SILENT_AFTER = timedelta(hours=1)
 """A device that lives says so far more often."""
 
@@ -58,11 +57,10 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """How many new events a device sent on a day, and whether it missed a canary then."""
+    """How many new events a device sent on a day."""
 
     date: str
     events: int
-    canaries_missed: int
 
 
 def fleet(conn: Connection, now: datetime) -> Sequence[Standing]:
@@ -96,14 +94,4 @@ def days(conn: Connection, device: Device, now: datetime) -> Sequence[Day]:
     since = (now - timedelta(days=DAYS - 1)).replace(hour=0, minute=0, second=0, microsecond=0)
     numbers = select(event_numbers.c.first_at).where(event_numbers.c.device_id == device.device_id, event_numbers.c.first_at >= since)
     sent = Counter(f"{at:%Y-%m-%d}" for at in conn.scalars(numbers))
-    missed = Counter(f"{at:%Y-%m-%d}" for at in canaries_missed(conn, device, since))
-    dates = [f"{since + timedelta(days=i):%Y-%m-%d}" for i in range(DAYS)]
-    return [Day(date, sent[date], missed[date]) for date in dates]
-
-
-def canaries_missed(conn: Connection, device: Device, since: datetime) -> Sequence[datetime]:
-    """When a canary newly went unheard, by the log, the latest first."""
-    query = select(audit_log.c.at).where(
-        audit_log.c.action == str(Action.CANARY_MISSED), audit_log.c.subject == f"device:{device.name}", audit_log.c.at >= since
-    )
-    return conn.scalars(query.order_by(audit_log.c.seq.desc())).all()
+    return [Day(date, sent[date]) for date in days_until(now)]

@@ -11,6 +11,7 @@ from earmark_edge.messages import Heartbeat
 from earmark_review import audit
 from earmark_review.errors import EventRefusedError
 from earmark_review.store.bundles import note_bundle
+from earmark_review.store.canaries import note_canary
 from earmark_review.store.devices import Device, mark_seen
 from earmark_review.store.numbers import last_heartbeat
 from earmark_review.store.schema import consents, heartbeats
@@ -22,6 +23,7 @@ def take_heartbeat(conn: Connection, device: Device, heartbeat: Heartbeat, paylo
     before = last_heartbeat(conn, device)
     if heartbeat.canary == "missed" and (before is None or before[0].canary != "missed"):
         audit.append(conn, now, f"device:{device.name}", audit.Action.CANARY_MISSED, f"device:{device.name}")
+    note_canary(conn, device, heartbeat, now)
     note_bundle(conn, device, before[0] if before else None, heartbeat, now)
     conn.execute(delete(heartbeats).where(heartbeats.c.device_id == device.device_id))
     conn.execute(insert(heartbeats).values(device_id=device.device_id, payload=payload, received_at=now))

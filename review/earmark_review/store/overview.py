@@ -144,26 +144,3 @@ def _grouped(twice: dict[str, list[Verdict]], names: dict[str, str]) -> Sequence
     for case_id, given in twice.items():
         groups[names[case_id]].append(given)
     return [Agreement(name, len(given), alpha(given)) for name, given in sorted(groups.items())]
-
-
-def shares(seen: Overview) -> str:
-    """What the page shows beyond counts, for Prometheus: shares and agreement, without the name of any household, device or person."""
-    lines = []
-    gauges = {
-        "expired_share": seen.expired.value,
-        "golden_hits_share": seen.golden.value,
-        "devices_silent": sum(one.is_silent for one in seen.devices),
-        "possibly_lost_events": sum(one.lost for one in seen.devices),
-    }
-    for name, value in gauges.items():
-        lines += [f"# TYPE earmark_review_{name} gauge", f"earmark_review_{name} {value:g}"]
-    if seen.misses.rate is not None and seen.misses.rate_interval is not None:
-        lines.append("# TYPE earmark_review_miss_rate gauge")
-        bounds = (("estimate", seen.misses.rate), *zip(("low", "high"), seen.misses.rate_interval, strict=True))
-        lines += [f'earmark_review_miss_rate{{bound="{bound}"}} {value:.4f}' for bound, value in bounds]
-    lines.append("# TYPE earmark_review_agreement_alpha gauge")
-    lines += [f'earmark_review_agreement_alpha{{sound="{one.name}"}} {one.alpha:.4f}' for one in seen.by_sound if one.alpha is not None]
-    latest = {one.model: one for one in seen.drift if one.distance is not None}
-    lines.append("# TYPE earmark_review_score_drift gauge")
-    lines += [f'earmark_review_score_drift{{model="{one.model[:12]}"}} {one.distance:.4f}' for one in latest.values()]
-    return "\n".join(lines) + "\n"

@@ -224,6 +224,16 @@ heartbeats = Table(
     Column("received_at", UtcDateTime, nullable=False),
 )
 
+# How the canaries of each day (UTC) fared, by what heartbeats said of the last one.
+canary_days = Table(
+    "canary_days",
+    metadata,
+    Column("device_id", ForeignKey("devices.device_id"), primary_key=True),
+    Column("day", String(10), primary_key=True),
+    Column("passed", Integer, nullable=False),
+    Column("missed", Integer, nullable=False),
+)
+
 consents = Table(
     "consents",
     metadata,

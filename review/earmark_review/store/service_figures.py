@@ -9,8 +9,9 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, func, select
 
 from earmark_review.audit import Action
+from earmark_review.store.canaries import reports
 from earmark_review.store.exposures import exposure_of
-from earmark_review.store.overview import Overview, overview, shares
+from earmark_review.store.overview import Overview, overview
 from earmark_review.store.schema import audit_log, exposures, leases, original_requests
 from earmark_review.wellness import Limits
 
@@ -30,6 +31,12 @@ _COUNTED: Mapping[Action, tuple[str, str]] = {
     Action.ORIGINAL_APPROVED: ("originals_opened", "Originals opened by two people"),
     Action.EVIDENCE_MISSING: ("evidence_missing", "Clips that could not be opened"),
 }
+LATE: Mapping[str, str] = {
+    "miss_rate": "Estimated share of sounds that the ear missed, with its interval",
+    "agreement_alpha": "Krippendorff's alpha between first and second looks",
+    "score_drift": "Jensen-Shannon distance of the last week's scores from those before",
+}
+"""Gauges that there are none of until enough was judged, and what they tell."""
 _QUEUE_WORDS = (("waiting", "Cases that wait"), ("oldest_seconds", "Age of the oldest of them"))
 
 
@@ -46,7 +53,7 @@ class Figure:
 
 def service_figures(conn: Connection, seen: Overview, house: Limits, now: datetime) -> Sequence[Figure]:
     """Every figure, as of `now`."""
-    return [*_queues(seen, now), *_now(conn, seen, house, now), *_since_the_beginning(conn)]
+    return [*_queues(seen, now), *_now(conn, seen, house, now), *_shares(seen), *_since_the_beginning(conn)]
 
 
 def _queues(seen: Overview, now: datetime) -> Sequence[Figure]:
@@ -78,13 +85,37 @@ def _now(conn: Connection, seen: Overview, house: Limits, now: datetime) -> Sequ
 def _since_the_beginning(conn: Connection) -> Sequence[Figure]:
     query = select(audit_log.c.action, func.count()).where(audit_log.c.action.in_([str(action) for action in _COUNTED]))
     counts = {row[0]: row[1] for row in conn.execute(query.group_by(audit_log.c.action))}
-    return [Figure(name, words, "counter", counts.get(str(action), 0)) for action, (name, words) in _COUNTED.items()]
+    told = [Figure(name, words, "counter", counts.get(str(action), 0)) for action, (name, words) in _COUNTED.items()]
+    words = "Reports of devices by how their last canary fared"
+    return [*told, *(Figure("canary_reports", words, "counter", count, ("canary", name)) for name, count in reports(conn).items())]
+
+
+def _shares(seen: Overview) -> Sequence[Figure]:
+    """What supervisors see beyond counts; what nothing is known of yet is left out."""
+    figures = [
+        Figure("expired_share", "Share of the cases closed lately that nobody decided in time", "gauge", seen.expired.value),
+        Figure("golden_hits_share", "Share of golden cases answered as expected", "gauge", seen.golden.value),
+        Figure("devices_silent", "Devices that said nothing for an hour", "gauge", sum(one.is_silent for one in seen.devices)),
+        Figure("possibly_lost_events", "Numbers of events that never came", "gauge", sum(one.lost for one in seen.devices)),
+    ]
+    misses = seen.misses
+    if misses.rate is not None and misses.rate_interval is not None:
+        bounds = (("estimate", misses.rate), *zip(("low", "high"), misses.rate_interval, strict=True))
+        figures += [_late("miss_rate", value, ("bound", bound)) for bound, value in bounds]
+    alphas = [(one.name, one.alpha) for one in seen.by_sound if one.alpha is not None]
+    figures += [_late("agreement_alpha", alpha, ("sound", name)) for name, alpha in alphas]
+    latest = {one.model: one.distance for one in seen.drift if one.distance is not None}
+    return [*figures, *(_late("score_drift", far, ("model", model[:12])) for model, far in latest.items())]
+
+
+def _late(name: str, value: float, label: tuple[str, str]) -> Figure:
+    return Figure(name, LATE[name], "gauge", value, label)
 
 
 def exposition(conn: Connection, house: Limits, now: datetime) -> str:
     """Everything that Prometheus gets."""
     seen = overview(conn, now)
-    return prometheus_text(service_figures(conn, seen, house, now)) + shares(seen)
+    return prometheus_text(service_figures(conn, seen, house, now))
 
 
 def prometheus_text(figures: Sequence[Figure]) -> str:
