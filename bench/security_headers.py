@@ -13,7 +13,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import httpx
-from tests.review.conftest import LOOP, Clock, House, client_of, sending
+from tests.review.callers import LOOP, client_of
+from tests.review.house import Clock, House
+from tests.review.sendings import sending
 
 from earmark_review.access import RULES, Audience
 from earmark_review.accounts import Role

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.review.conftest import client_of
+from tests.review.callers import client_of
 
 from earmark_review.access import RULES, Audience, matrix
 from earmark_review.accounts import PERMISSIONS, Permission, Role, SignedIn

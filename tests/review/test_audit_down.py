@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.review.conftest import picture_bytes, tone_bytes
+from tests.review.sendings import picture_bytes, tone_bytes
 
 from earmark_review.access import RULES
 from earmark_review.accounts import Role

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from tests.review.conftest import track_for
+from tests.review.sendings import track_for
 from typer.testing import CliRunner
 
 from earmark_cli.main import build

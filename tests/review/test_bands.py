@@ -6,7 +6,7 @@ from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
-from tests.review.conftest import RATE_HZ, picture_bytes
+from tests.review.sendings import RATE_HZ, picture_bytes
 
 from earmark_edge.picture import ThirdOctavePicture, third_octave_picture
 from earmark_review.bands import SHADES, inked, lay_out

@@ -11,7 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 from argon2 import PasswordHasher
-from tests.review.conftest import enrolled, signature_field, wrapped_field, write_identity
+from tests.review.house import enrolled, write_identity
+from tests.review.sendings import signature_field, wrapped_field
 
 from earmark_model.contract import Reason
 from earmark_review.accounts import Role

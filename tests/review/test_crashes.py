@@ -14,7 +14,9 @@ from pathlib import Path
 import httpx
 import pytest
 from sqlalchemy import select
-from tests.review.conftest import House, Sender, digest_field, sending, signature_field, wrapped_field
+from tests.review.callers import Sender
+from tests.review.house import House
+from tests.review.sendings import digest_field, sending, signature_field, wrapped_field
 
 from earmark_edge.event import Receipt
 from earmark_review import audit

@@ -23,7 +23,8 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 from starlette.routing import Route
-from tests.review.conftest import Sender, client_of, device_key, digest_field, wrapped_field
+from tests.review.callers import Sender, client_of
+from tests.review.sendings import device_key, digest_field, wrapped_field
 
 from earmark_edge.signature import SIGNATURE_HEADER, Purpose, header_of, sign
 from earmark_review.access import RULES

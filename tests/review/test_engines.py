@@ -6,7 +6,8 @@ import shutil
 
 import pytest
 from sqlalchemy import func, select
-from tests.review.conftest import House, sending
+from tests.review.house import House
+from tests.review.sendings import sending
 from typer.testing import CliRunner
 
 from earmark_review import audit

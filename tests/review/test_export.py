@@ -9,7 +9,7 @@ import re
 import numpy as np
 import pytest
 import soundfile
-from tests.review.conftest import tone_bytes
+from tests.review.sendings import tone_bytes
 from typer.testing import CliRunner
 
 from earmark_data.manifest import read_manifest

@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
-from tests.review.conftest import Sender, full_disk, sending
+from tests.review.callers import Sender
+from tests.review.house import full_disk
 from tests.review.postgres import postgres_with_little_room
+from tests.review.sendings import sending
 
 from earmark_edge.event import Receipt
 from earmark_review import audit

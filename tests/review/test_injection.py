@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 from urllib.parse import quote
 
 import pytest
-from tests.review.conftest import client_of
+from tests.review.callers import client_of
 from tests.review.test_access import FILLED
 from typer.testing import CliRunner
 

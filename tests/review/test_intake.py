@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from tests.review.conftest import track_for, wrapped_field
+from tests.review.sendings import track_for, wrapped_field
 
 from earmark_edge.event import ClipObject, Receipt, WireError
 from earmark_model.contract import Reason

@@ -6,7 +6,7 @@ import re
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from tests.review.conftest import client_of
+from tests.review.callers import client_of
 
 from earmark_edge.signature import SIGNATURE_HEADER
 from earmark_review.accounts import Role

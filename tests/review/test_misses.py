@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from tests.review.conftest import tone_bytes, track_for
+from tests.review.sendings import tone_bytes, track_for
 from typer.testing import CliRunner
 
 from earmark_model.contract import Reason

@@ -8,7 +8,8 @@ from urllib.parse import parse_qs, urlencode
 
 import pytest
 from argon2 import PasswordHasher
-from tests.review.conftest import PASSWORD, field_of, write_identity
+from tests.review.callers import PASSWORD, field_of
+from tests.review.house import write_identity
 from tests.review.test_browser import browser  # noqa: F401 - a fixture
 
 from earmark_review import audit

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from sqlalchemy import select
-from tests.review.conftest import House
+from tests.review.house import House
 
 from earmark_review.accounts import Role
 from earmark_review.cases import Verdict

@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 from sqlalchemy import select
-from tests.review.conftest import Clock, consented, sending
+from tests.review.house import Clock, consented
+from tests.review.sendings import sending
 
 from earmark_edge.event import Event
 from earmark_review import audit

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.review.conftest import field_of
+from tests.review.callers import field_of
 from typer.testing import CliRunner
 
 from earmark_review.accounts import Role

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from tests.review.conftest import IDENTITY, device_key, signature_field, wrapped_field
+from tests.review.sendings import IDENTITY, device_key, signature_field, wrapped_field
 from tests.review.test_intake import is_problem, state_of
 
 from earmark_edge.consent import Consent

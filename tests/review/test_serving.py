@@ -13,7 +13,9 @@ from contextlib import suppress
 import httpx
 import psutil
 import pytest
-from tests.review.conftest import Sender, digest_field, enrolled, sending, signature_field, wrapped_field, write_identity
+from tests.review.callers import Sender
+from tests.review.house import enrolled, write_identity
+from tests.review.sendings import digest_field, sending, signature_field, wrapped_field
 from tests.waiting import until
 
 from earmark_edge.event import Receipt

@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 from joserfc.jwk import ECKey
-from tests.review.conftest import PASSWORD
+from tests.review.callers import PASSWORD
 from tests.review.provider import CLIENT_ID, CLIENT_SECRET, running_provider
 
 from earmark_review.accounts import Role

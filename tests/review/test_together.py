@@ -9,7 +9,8 @@ from threading import Event
 import pytest
 from sqlalchemy import event, select
 from sqlalchemy.exc import OperationalError
-from tests.review.conftest import full_disk, sending
+from tests.review.house import full_disk
+from tests.review.sendings import sending
 from tests.waiting import until
 
 from earmark_edge.event import Receipt
