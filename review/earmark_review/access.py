@@ -52,6 +52,7 @@ _LOG = Rule(Audience.PEOPLE, Permission.READ_LOG)
 RULES: Mapping[str, Rule] = MappingProxyType(
     {
         "GET /healthz": _OPEN,
+        "GET /readyz": _OPEN,
         "GET /api/v1/openapi.json": _OPEN,
         "GET /metrics": _OPEN,  # by a token of its own, or from this machine alone
         "GET /login": _OPEN,

@@ -164,6 +164,24 @@ def copy_blobs(source: BlobStore, target: BlobStore, held: Iterable[HeldBlob]) -
     return faults
 
 
+def try_store(store: BlobStore) -> None:
+    """Insist that a store takes, gives and removes an object.
+
+    Raises:
+        BlobStoreError: it does not do one of these.
+        BlobMissingError: it does not give what it took.
+    """
+    content = secrets.token_bytes(16)
+    with store.receive(len(content)) as incoming:
+        incoming.write(content)
+        key = incoming.promote(len(content), hashlib.sha256(content).hexdigest())
+    try:
+        if store.read(key) != content:
+            raise not_there()
+    finally:
+        store.remove(key)
+
+
 def require_key(key: str) -> str:
     """A key of ours; anything else is our own bug."""
     assert _KEY.fullmatch(key), f"not a key of this store: {key!r}"

@@ -19,6 +19,12 @@ _BUSY_TIMEOUT_S = 15.0
 _COLUMNS = "device_id INTEGER NOT NULL, event_id TEXT NOT NULL, tier INTEGER NOT NULL"
 _Key = tuple[int, str, int, bytes]
 _PRIMARY = "PRIMARY KEY (device_id, event_id, tier)"
+_KEEP = (  # PostgreSQL's
+    "INSERT INTO wrapped_keys VALUES (:device_id, :event_id, :tier, :wrapped) "
+    "ON CONFLICT (device_id, event_id, tier) DO UPDATE SET wrapped = excluded.wrapped"
+)
+_TRIAL: _Key = (0, "trial", 0, b"")
+"""No device has this number."""
 
 
 class KeyStore(Protocol):
@@ -36,6 +42,13 @@ class KeyStore(Protocol):
 
     def destroy(self, device_id: int, event_id: str) -> int:
         """Remove the keys of an event and return how many there were; what they wrapped is lost from then on."""
+
+    def try_keeping(self) -> None:
+        """Insist that the store takes keys, by one that is taken back at once.
+
+        Raises:
+            DatabaseError: it does not.
+        """
 
     def everything(self) -> list[tuple[int, str, int, bytes]]:
         """Every key, to move to another store."""
@@ -93,6 +106,17 @@ class SqliteKeys:
             self._conn.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         return count
 
+    def try_keeping(self) -> None:
+        """As the protocol says."""
+        with self._turn:
+            try:
+                self._conn.execute("BEGIN IMMEDIATE")
+                self._conn.execute("INSERT OR REPLACE INTO wrapped_keys VALUES (?, ?, ?, ?)", _TRIAL)
+            except sqlite3.Error as error:
+                raise _not_kept(error) from error
+            finally:
+                self._conn.rollback()
+
     def everything(self) -> list[tuple[int, str, int, bytes]]:
         """As the protocol says."""
         with self._turn:
@@ -128,12 +152,8 @@ class PostgresKeys:
     def keep(self, device_id: int, event_id: str, tier: int, wrapped: bytes) -> None:
         """As the protocol says."""
         words = {"device_id": device_id, "event_id": event_id, "tier": tier, "wrapped": wrapped}
-        statement = (
-            "INSERT INTO wrapped_keys VALUES (:device_id, :event_id, :tier, :wrapped) "
-            "ON CONFLICT (device_id, event_id, tier) DO UPDATE SET wrapped = excluded.wrapped"
-        )
         with self._engine.begin() as conn:
-            conn.execute(text(statement), words)
+            conn.execute(text(_KEEP), words)
 
     def find(self, device_id: int, event_id: str, tier: int) -> bytes:
         """As the protocol says."""
@@ -150,6 +170,16 @@ class PostgresKeys:
         with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:
             conn.execute(text("VACUUM wrapped_keys"))
         return count
+
+    def try_keeping(self) -> None:
+        """As the protocol says."""
+        words = dict(zip(("device_id", "event_id", "tier", "wrapped"), _TRIAL, strict=True))
+        try:
+            with self._engine.connect() as conn, conn.begin() as tried:
+                conn.execute(text(_KEEP), words)
+                tried.rollback()
+        except SQLAlchemyError as error:
+            raise _not_kept(error) from error
 
     def everything(self) -> list[tuple[int, str, int, bytes]]:
         """As the protocol says."""
@@ -186,3 +216,7 @@ def _found(row: Sequence[Any] | None) -> bytes:
         msg = "the clip's key was destroyed, so nobody can open it any more"
         raise KeyGoneError(msg)
     return bytes(row[0])
+
+
+def _not_kept(error: Exception) -> DatabaseError:
+    return DatabaseError(f"the key store takes no keys ({str(error.__cause__ or error).strip()})")

@@ -41,6 +41,7 @@ EVERY_ENGINE = (
     "test_leases",
     "test_lists",
     "test_overview",
+    "test_readiness",
     "test_retention",
     "test_review_flow",
     "test_review_machine",

@@ -73,7 +73,7 @@ def test_every_asset_that_a_page_names_is_there(ada, one_case):
         assert "https://" not in answer.text
 
 
-@pytest.mark.parametrize("path", ["/queue", "/static/earmark.css", "/api/v1/events", "/cases/x", "/nothing", "/healthz"])
+@pytest.mark.parametrize("path", ["/queue", "/static/earmark.css", "/api/v1/events", "/cases/x", "/nothing", "/healthz", "/readyz"])
 def test_every_answer_carries_the_security_headers(ada, path):
     headers = ada.client.get(path).headers
     assert headers["x-content-type-options"] == "nosniff"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from threading import Lock
 from typing import Any, TypeVar
 
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection
@@ -129,6 +131,11 @@ class Database:
             msg = f"{where}: cannot be opened as the review database ({cause}); check that it is there and open to this account"
             raise DatabaseError(msg) from error
 
+    def revision(self) -> str | None:
+        """The schema version that the database is at; None where it never was brought to any."""
+        with self.reading() as conn:
+            return MigrationContext.configure(conn).get_current_revision()
+
     def truncate_log(self) -> None:
         """On SQLite, fold the write-ahead log into the database and empty it, so that what was deleted is in neither."""
         if self.dialect != "sqlite":
@@ -154,6 +161,7 @@ def alembic_config() -> Config:
     return config
 
 
+@lru_cache(maxsize=1)
 def newest_revision() -> str:
     """The schema version of this code."""
     head = ScriptDirectory.from_config(alembic_config()).get_current_head()

@@ -13,12 +13,12 @@ from typing import Any
 from fastapi import FastAPI
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
-from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.staticfiles import StaticFiles
 
 from earmark_review.access import RULES
 from earmark_review.errors import ReviewError
+from earmark_review.readiness import Readiness
 from earmark_review.service import Service, open_service
 from earmark_review.settings import ReviewSettings
 from earmark_review.telemetry import Tracing, start_telemetry
@@ -29,6 +29,7 @@ from earmark_review.web import (
     device_api,
     device_pages,
     enrolment_api,
+    health_pages,
     metrics_page,
     original_pages,
     overview_page,
@@ -63,6 +64,7 @@ _MODULES = (
     passkey_pages,
     provider_pages,
     metrics_page,
+    health_pages,
 )
 
 
@@ -102,11 +104,10 @@ def create_app(settings_or_service: ReviewSettings | Service, *, keeps_house: bo
         redirect_slashes=False,
         telemetry=_FASTAPIS_OWN,
     )
-    app.state.service = service
+    app.state.service, app.state.readiness = service, Readiness(service)
     problems.install(app)
     for module in _MODULES:
         app.include_router(module.router)
-    app.add_api_route("/healthz", _health, include_in_schema=False)
     app.openapi = describe(app)  # type: ignore[method-assign]  # how FastAPI wants it
     _check_rules(app)
     app.mount("/static", StaticFiles(packages=[("earmark_review", "static")]), name="static")
@@ -138,7 +139,3 @@ def _check_rules(app: FastAPI) -> None:
     routes = [route for owner in (app, *(module.router for module in _MODULES)) for route in owner.routes if isinstance(route, Route)]
     served = {f"{method} {route.path}" for route in routes for method in (route.methods or ()) if method != "HEAD"}
     assert served == set(RULES), f"access.RULES and the application differ in {sorted(served ^ set(RULES))}"
-
-
-def _health() -> Response:
-    return JSONResponse({"status": "ok"})
