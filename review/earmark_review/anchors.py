@@ -17,6 +17,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
+from earmark_edge.keys import sync_folder
 from earmark_edge.signature import Purpose, SignatureError, check
 from earmark_edge.wire import canonical_json
 from earmark_review import audit
@@ -96,11 +97,14 @@ def write_anchor(path: Path, head: Head, identity: ServiceIdentity) -> bool:
     known = read_anchor(path, identity.signing_public)[-1] if path.exists() and path.stat().st_size else None
     if known is not None and (known.seq, known.sha256) == (head.seq, head.sha256):
         return False
+    is_new = not path.exists()
     try:
         with path.open("a", encoding="ascii") as file:
             file.write(head.signed(identity) + "\n")
             file.flush()
             os.fsync(file.fileno())
+        if is_new:
+            sync_folder(path.parent)
     except OSError as error:
         msg = f"{path}: the anchor cannot be written ({error.strerror})"
         raise AnchorError(msg) from error

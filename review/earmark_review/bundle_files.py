@@ -8,6 +8,7 @@ import secrets
 from pathlib import Path
 
 from earmark_edge.bundle_offer import BUNDLE_FILES, MAX_BUNDLE_FILE_BYTES, OfferedFile
+from earmark_edge.keys import sync_folder
 from earmark_model.contract import BundleError, read_bundle, sha256_file
 from earmark_review.errors import BundleOfferError
 
@@ -62,6 +63,7 @@ class BundleFiles:
                 target.flush()
                 os.fsync(target.fileno())
             aside.replace(self._folder / file.sha256)
+            sync_folder(self._folder)
         finally:
             aside.unlink(missing_ok=True)
         self.path(file)  # a source that changed while it was read is told now, not at the devices

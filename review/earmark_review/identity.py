@@ -11,6 +11,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
+from earmark_edge.keys import sync_folder
 from earmark_edge.signature import KEY_BYTES, Purpose, key_id, public_of, sign
 from earmark_review.errors import DatabaseError
 
@@ -96,6 +97,7 @@ def _write(path: Path, identity: ServiceIdentity) -> None:
         os.fsync(file.fileno())
     try:
         os.link(aside, path)
+        sync_folder(path.parent)
     except FileExistsError:
         return
     finally:
