@@ -76,30 +76,33 @@ class DeclaredObject:
     wrapped_sha256: str | None = None
 
 
-def take_event(conn: Connection, device: Device, event: Event, payload: bytes, signature: bytes, now: datetime) -> Intake:
-    """Store an event and open its case, or say why not. The caller commits in every case: refusals are audited too."""
+def take_event(conn: Connection, device: Device, event: Event, payload: bytes, signature: bytes, now: datetime) -> tuple[Intake, str]:
+    """Store an event and open its case, or say why not, with what its household's consent lacks where that is why.
+
+    The caller commits in every case: refusals are audited too.
+    """
     mark_seen(conn, device, now)
     subject, sha256 = event_subject(device, event.event_id), hashlib.sha256(payload).hexdigest()
     if is_tombstoned(conn, device, event.event_id):
         audit.append(conn, now, f"device:{device.name}", audit.Action.EVENT_REPLAYED, subject, {"sha256": sha256})
-        return Intake.DELETED
+        return Intake.DELETED, ""
     known = _event(conn, device, event.event_id)
     if known is not None:
         if known.sha256 == sha256:
-            return Intake.SAME
+            return Intake.SAME, ""
         hashes = {"held_sha256": known.sha256, "given_sha256": sha256}
         audit.append(conn, now, f"device:{device.name}", audit.Action.EVENT_CONFLICT, subject, hashes)
-        return Intake.CONFLICT
-    if consent_gap(conn, device.device_id, event):
+        return Intake.CONFLICT, ""
+    if gap := consent_gap(conn, device.device_id, event):
         audit.append(conn, now, f"device:{device.name}", audit.Action.EVENT_UNCONSENTED, subject, {"sha256": sha256})
-        return Intake.UNCONSENTED
+        return Intake.UNCONSENTED, gap
     event_row = _insert_event(conn, device, event, payload, sha256, now)
     conn.execute(_ADD_SIGNATURE, {"event_row": event_row, "signature": signature})
     number_event(conn, device, event, now)
     case_id = _open_case(conn, event_row, event, now)
     detail = {"sha256": sha256, "case": case_id, "label": event.label, "tiers": [clip.tier for clip in event.clips]}
     audit.append(conn, now, f"device:{device.name}", audit.Action.EVENT_RECEIVED, subject, detail)
-    return Intake.NEW
+    return Intake.NEW, ""
 
 
 def event_subject(device: Device, event_id: str) -> str:

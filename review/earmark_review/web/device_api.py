@@ -29,7 +29,6 @@ from earmark_review.errors import (
 )
 from earmark_review.media import accepted_at, bare, served_as
 from earmark_review.service import Service
-from earmark_review.store.consents import consent_gap
 from earmark_review.store.devices import Device, device_of
 from earmark_review.store.intake import DeclaredObject, Intake, declared_object, drop_objects, hold_object, receipt_for, take_event
 from earmark_review.web.bodies import announced_length, read_capped
@@ -66,9 +65,9 @@ def _take_event(service: Service, token: str, payload: bytes, request: Request) 
         raise EventRefusedError(str(error)) from error
 
     def write(conn: Connection) -> tuple[Intake, Receipt | None, str]:
-        intake = take_event(conn, device, event, payload, signature, service.now())
+        intake, gap = take_event(conn, device, event, payload, signature, service.now())
         receipt = receipt_for(conn, device, event.event_id) if intake in {Intake.NEW, Intake.SAME} else None
-        return intake, receipt, consent_gap(conn, device.device_id, event) if intake is Intake.UNCONSENTED else ""
+        return intake, receipt, gap
 
     intake, receipt, gap = service.database.write_together(write)
     # Committed by now: a refusal leaves its alert in the log.
