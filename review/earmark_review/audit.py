@@ -39,6 +39,7 @@ class Action(StrEnum):
     EVENT_REPLAYED = "event.replayed_after_deletion"
     EVENT_UNCONSENTED = "event.refused_without_consent"
     EVENT_DELETED = "event.deleted"
+    EVENT_DELETED_AGAIN = "event.deleted_after_restore"
     OBJECT_HELD = "object.held"
     CASE_READY = "case.ready"
     CASE_VIEWED = "case.viewed"

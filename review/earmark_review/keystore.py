@@ -1,10 +1,13 @@
-"""The wrapped data keys, in a database of their own that backups leave out: without its key, a clip in any copy is noise."""
+"""The wrapped data keys, in a database of their own that backups leave out: without its key, a clip in any copy is noise.
+
+Beside them stands what was deleted, for the same reason: a restored backup holds its rows again, and knows nothing of the deletion.
+"""
 
 from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,6 +22,7 @@ _BUSY_TIMEOUT_S = 15.0
 _COLUMNS = "device_id INTEGER NOT NULL, event_id TEXT NOT NULL, tier INTEGER NOT NULL"
 _Key = tuple[int, str, int, bytes]
 _PRIMARY = "PRIMARY KEY (device_id, event_id, tier)"
+_ERASED = "CREATE TABLE IF NOT EXISTS erased_events (device_id INTEGER NOT NULL, event_id TEXT NOT NULL, PRIMARY KEY (device_id, event_id))"
 _KEEP = (  # PostgreSQL's
     "INSERT INTO wrapped_keys VALUES (:device_id, :event_id, :tier, :wrapped) "
     "ON CONFLICT (device_id, event_id, tier) DO UPDATE SET wrapped = excluded.wrapped"
@@ -42,6 +46,12 @@ class KeyStore(Protocol):
 
     def destroy(self, device_id: int, event_id: str) -> int:
         """Remove the keys of an event and return how many there were; what they wrapped is lost from then on."""
+
+    def note_erased(self, events: Collection[tuple[int, str]]) -> None:
+        """Remember that events, by device and id, were deleted: no backup holds this store, so a restored one is told what to delete."""
+
+    def erased(self) -> set[tuple[int, str]]:
+        """Every event that was ever noted as deleted."""
 
     def try_keeping(self) -> None:
         """Insist that the store takes keys, by one that is taken back at once.
@@ -78,6 +88,7 @@ class SqliteKeys:
             for pragma in ("synchronous = FULL", "secure_delete = ON"):
                 self._conn.execute(f"PRAGMA {pragma}")
             self._conn.execute(f"CREATE TABLE IF NOT EXISTS wrapped_keys ({_COLUMNS}, wrapped BLOB NOT NULL, {_PRIMARY}) WITHOUT ROWID")
+            self._conn.execute(f"{_ERASED} WITHOUT ROWID")
         except (OSError, sqlite3.DatabaseError) as error:
             msg = f"{path}: cannot be opened as the key store ({error})"
             raise DatabaseError(msg) from error
@@ -105,6 +116,17 @@ class SqliteKeys:
             count = self._conn.execute("DELETE FROM wrapped_keys WHERE device_id = ? AND event_id = ?", (device_id, event_id)).rowcount
             self._conn.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         return count
+
+    def note_erased(self, events: Collection[tuple[int, str]]) -> None:
+        """As the protocol says."""
+        with self._turn, self._conn:
+            self._conn.execute("BEGIN IMMEDIATE")
+            self._conn.executemany("INSERT OR IGNORE INTO erased_events VALUES (?, ?)", sorted(events))
+
+    def erased(self) -> set[tuple[int, str]]:
+        """As the protocol says."""
+        with self._turn:
+            return set(self._conn.execute("SELECT device_id, event_id FROM erased_events").fetchall())
 
     def try_keeping(self) -> None:
         """As the protocol says."""
@@ -144,6 +166,7 @@ class PostgresKeys:
             with self._engine.begin() as conn:
                 conn.execute(text("SELECT pg_advisory_xact_lock(1)"))  # of two that start at once, one makes the table
                 conn.execute(text(f"CREATE TABLE IF NOT EXISTS wrapped_keys ({_COLUMNS}, wrapped BYTEA NOT NULL, {_PRIMARY})"))
+                conn.execute(text(_ERASED))
         except SQLAlchemyError as error:
             where, cause = self._engine.url.render_as_string(), str(error.__cause__ or error).strip()
             msg = f"{where}: cannot be opened as the key store ({cause})"
@@ -171,6 +194,18 @@ class PostgresKeys:
             conn.execute(text("VACUUM wrapped_keys"))
         return count
 
+    def note_erased(self, events: Collection[tuple[int, str]]) -> None:
+        """As the protocol says."""
+        rows = [{"device_id": device_id, "event_id": event_id} for device_id, event_id in sorted(events)]
+        if rows:
+            with self._engine.begin() as conn:
+                conn.execute(text("INSERT INTO erased_events VALUES (:device_id, :event_id) ON CONFLICT DO NOTHING"), rows)
+
+    def erased(self) -> set[tuple[int, str]]:
+        """As the protocol says."""
+        with self._engine.connect() as conn:
+            return {(row[0], row[1]) for row in conn.execute(text("SELECT device_id, event_id FROM erased_events"))}
+
     def try_keeping(self) -> None:
         """As the protocol says."""
         words = dict(zip(("device_id", "event_id", "tier", "wrapped"), _TRIAL, strict=True))
@@ -193,7 +228,7 @@ class PostgresKeys:
 
 
 def move_keys(source: KeyStore, url: str) -> int:
-    """Copy every key into the empty store at `url` and return how many there are.
+    """Copy every key, and what was noted as deleted, into the empty store at `url` and return how many keys there are.
 
     Raises:
         DatabaseError: it cannot be opened, or holds keys already.
@@ -206,6 +241,7 @@ def move_keys(source: KeyStore, url: str) -> int:
         keys = source.everything()
         for device_id, event_id, tier, wrapped in keys:
             target.keep(device_id, event_id, tier, wrapped)
+        target.note_erased(source.erased())
         return len(keys)
     finally:
         target.close()

@@ -19,6 +19,7 @@ from earmark_review.blob_folder import BlobFolder
 from earmark_review.blobs import BlobStore
 from earmark_review.bundle_files import BundleFiles
 from earmark_review.decryptor import Decryptor
+from earmark_review.erasures import erase_again
 from earmark_review.errors import BlobStoreError, DatabaseError, UnknownEventError
 from earmark_review.identity import ServiceIdentity, open_identity
 from earmark_review.keystore import KeyStore, open_keystore
@@ -114,6 +115,7 @@ class Service:
         with self.database.reading() as conn:
             device_id = device_id_of(conn, device_name, event_id)
         if device_id is not None:
+            self.keys.note_erased([(device_id, event_id)])
             self.keys.destroy(device_id, event_id)
         with self.database.writing() as conn:
             keys = delete_event(conn, device_name, event_id, self.now())
@@ -249,6 +251,7 @@ def open_service(settings: ReviewSettings, *, now: Callable[[], datetime] = utc_
     keys = open_keystore(key_folder / "wrapped.db", settings.keys)
     database = Database(settings.sqlalchemy_url)
     database.migrate()
+    erase_again(database, keys, blobs, now())
     hasher = hasher or PasswordHasher()
     return Service(settings, database, blobs, hasher, SignIn(database, hasher, settings), now, keys, identity)
 

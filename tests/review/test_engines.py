@@ -44,6 +44,14 @@ def test_keys_are_found_until_they_are_destroyed_with_their_event(keys):
     assert (keys.find(1, "event-2", 2), keys.find(2, "event-1", 2)) == (b"other", b"another device's")
 
 
+def test_what_was_deleted_is_noted_once_and_for_good(keys):
+    assert keys.erased() == set()
+    keys.note_erased([])
+    keys.note_erased([(1, "event-1"), (2, "event-1")])
+    keys.note_erased({(1, "event-1"), (1, "ü'); --")})
+    assert keys.erased() == {(1, "event-1"), (2, "event-1"), (1, "ü'); --")}
+
+
 @pytest.mark.parametrize("url", ["sqlite:///keys.db", "mysql://x/y"])
 def test_a_key_store_at_another_address_is_refused(tmp_path, url):
     with pytest.raises(DatabaseError, match="postgresql://"):
@@ -58,6 +66,8 @@ def contents(database):
 def test_an_installation_moves_to_postgresql_and_goes_on_there(house, sender, ada, one_case, postgres, monkeypatch):
     ada.decide(one_case, "play", "a note, ä and a line\nbreak")
     sender.send(sending("event-2", masked=True))
+    sender.send(sending("event-4"))
+    house.service.delete_event("kitchen", "event-4")
     before = contents(house.service.database)
     assert before["verdicts"]
     house.service.close()
@@ -69,6 +79,7 @@ def test_an_installation_moves_to_postgresql_and_goes_on_there(house, sender, ad
 
     moved = House(house.data, house.clock, "postgresql", database=to, keys=keys_to)
     assert contents(moved.service.database) == before
+    assert moved.service.keys.erased() == {(1, "event-4")}
     browser = moved.browser("ada")
     [case_id] = browser.case_ids()
     assert browser.decide(case_id).status_code == 303  # opens under the moved key, gets numbers after those that came along

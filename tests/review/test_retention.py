@@ -9,8 +9,10 @@ from contextlib import closing
 
 import pytest
 from sqlalchemy import select
+from tests.review.callers import Sender
 from tests.review.conftest import ON_SQLITE
 
+from earmark_review import audit
 from earmark_review.errors import KeyGoneError
 from earmark_review.store.schema import cases
 from earmark_review.web import app as web_app
@@ -127,24 +129,18 @@ def restore(house, engine, request, tmp_path):
                 house.knobs["database"] = server.restore(dump)
             else:
                 shutil.copy(tmp_path / "backup.db", house.data / "review.db")
-            house.open()
             for key, content in clips.items():
                 house.tamper(key, content)
+            house.open()
 
         return put_back
 
     return back_up
 
 
-@pytest.mark.parametrize("goes_by", ["verdict", "deletion", "household"])
-def test_a_restored_backup_opens_nothing_that_was_let_go_of(house, ada, one_case, restore, goes_by):
+def test_a_restored_backup_opens_nothing_that_was_let_go_of(house, ada, one_case, restore):
     put_back = restore()
-    if goes_by == "verdict":
-        ada.decide(one_case, "play")
-    elif goes_by == "deletion":
-        house.service.delete_event("kitchen", "event-1")
-    else:
-        house.service.erase_household("consent-1")
+    ada.decide(one_case, "play")
     assert blobs(house) == []
     put_back()
     assert (states(house), len(blobs(house))) == (["ready"], 3)
@@ -155,6 +151,64 @@ def test_a_restored_backup_opens_nothing_that_was_let_go_of(house, ada, one_case
     for tier in (0, 2, 3):
         with pytest.raises(KeyGoneError):
             house.service.keys.find(1, "event-1", tier)
+
+
+@pytest.mark.parametrize("goes_by", ["deletion", "household"])
+def test_a_restored_backup_brings_back_nothing_that_was_deleted(house, sender, ada, one_case, restore, make_sending, goes_by):
+    house.consent(consent_id="consent-2")
+    sender.send(make_sending("event-2", consent_id="consent-2"))
+    put_back = restore()
+    if goes_by == "deletion":
+        house.service.delete_event("kitchen", "event-1")
+    else:
+        house.service.erase_household("consent-1")
+    put_back()
+    assert (states(house), len(blobs(house))) == (["ready"], 2)
+    assert house.browser("ada").client.get(f"/cases/{one_case}").status_code == 404
+    assert Sender(house.app, sender.token).post(make_sending(masked=True).payload).status_code == 410
+    again = [entry for entry in house.log() if entry.action == "event.deleted_after_restore"]
+    assert [(entry.actor, entry.subject, entry.detail) for entry in again] == [("service", "event:kitchen/event-1", {"was_back": True})]
+    house.reopen()
+    assert house.actions().count("event.deleted_after_restore") == 1
+    assert audit.first_break(house.log()) is None
+
+
+def test_a_backup_older_than_a_deleted_event_lets_it_in_no_more(house, sender, restore, make_sending):
+    put_back = restore()
+    sender.send(make_sending())
+    house.service.delete_event("kitchen", "event-1")
+    put_back()
+    sender = Sender(house.app, sender.token)
+    assert sender.post(make_sending().payload).status_code == 410
+    assert sender.post(make_sending("event-2").payload).status_code == 201
+
+
+def test_a_deletion_that_was_cut_off_before_its_rows_went_is_done_at_the_next_start(house, one_case, monkeypatch):
+    monkeypatch.setattr("earmark_review.service.delete_event", lambda *_: (_ for _ in ()).throw(OSError("power cut")))
+    with pytest.raises(OSError, match="power cut"):
+        house.service.delete_event("kitchen", "event-1")
+    assert states(house) == ["ready"]
+    house.reopen()
+    assert (states(house), blobs(house)) == ([], [])
+
+
+def test_what_an_earlier_version_deleted_is_noted_with_the_keys(house, sender, one_case, make_sending):
+    house.service.delete_event("kitchen", "event-1")
+    house.service.keys._conn.execute("DROP TABLE erased_events")
+    house.reopen()
+    assert house.service.keys.erased() == {(1, "event-1")}
+
+
+@ON_SQLITE
+def test_no_byte_of_what_was_deleted_stays_after_a_restored_backup(house, ada, one_case, restore):
+    mark = "a note that nobody else would ever have written"
+    ada.decide(one_case, "play", mark)
+    put_back = restore()
+    house.service.delete_event("kitchen", "event-1")
+    put_back()
+    files = [path for path in house.data.rglob("*") if path.is_file()]
+    assert any(path.name == "review.db" for path in files)
+    assert [path.name for path in files if mark.encode() in path.read_bytes()] == []
 
 
 def test_a_running_server_lets_go_by_itself(open_house, make_sending, clock, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 
 from sqlalchemy import Connection, delete, insert, select
@@ -10,6 +11,7 @@ from earmark_review import audit
 from earmark_review.errors import UnknownEventError
 from earmark_review.store.exports import mark_deleted
 from earmark_review.store.schema import cases, devices, events, leases, objects, tombstones
+from earmark_review.store.turns import Turn, take_turn
 
 
 def device_id_of(conn: Connection, device_name: str, event_id: str) -> int | None:
@@ -18,12 +20,42 @@ def device_id_of(conn: Connection, device_name: str, event_id: str) -> int | Non
     return conn.execute(query.where(devices.c.name == device_name, events.c.event_id == event_id)).scalar()
 
 
+def tombstoned(conn: Connection) -> set[tuple[int, str]]:
+    """Every event that was deleted, by device and id."""
+    return {(row.device_id, row.event_id) for row in conn.execute(select(tombstones.c.device_id, tombstones.c.event_id))}
+
+
+def delete_again(conn: Connection, noted: Collection[tuple[int, str]], now: datetime) -> tuple[list[tuple[int, str]], list[str]]:
+    """Delete events that were deleted before, so far as the database does not know it; return which, and the keys of their blobs."""
+    take_turn(conn, Turn.ERASURE)
+    names = {row.device_id: row.name for row in conn.execute(select(devices.c.device_id, devices.c.name))}
+    again = [(device_id, event_id) for device_id, event_id in sorted(set(noted) - tombstoned(conn)) if device_id in names]
+    blob_keys: list[str] = []
+    for device_id, event_id in again:
+        is_back = device_id_of(conn, names[device_id], event_id) is not None
+        if is_back:
+            blob_keys += _remove(conn, names[device_id], event_id, now)
+        else:  # the backup is older than the event
+            conn.execute(insert(tombstones).values(device_id=device_id, event_id=event_id, deleted_at=now))
+        detail = {"was_back": is_back}
+        audit.append(conn, now, audit.SERVICE, audit.Action.EVENT_DELETED_AGAIN, f"event:{names[device_id]}/{event_id}", detail)
+    return again, blob_keys
+
+
 def delete_event(conn: Connection, device_name: str, event_id: str, now: datetime) -> list[str]:
     """Remove every row of an event, and return the keys of its blobs for the caller to remove once this is committed.
 
     Raises:
         UnknownEventError: the device sent no such event, or it was deleted already.
     """
+    keys = _remove(conn, device_name, event_id, now)
+    # Its keys were destroyed before this transaction began.
+    audit.append(conn, now, audit.OPERATOR, audit.Action.EVENT_DELETED, f"event:{device_name}/{event_id}")
+    return keys
+
+
+def _remove(conn: Connection, device_name: str, event_id: str, now: datetime) -> list[str]:
+    take_turn(conn, Turn.ERASURE)  # one that starts up does again what it finds half done
     mine = (devices.c.name == device_name, events.c.event_id == event_id)
     query = select(events.c.event_row, events.c.device_id).join(devices, devices.c.device_id == events.c.device_id)
     row = conn.execute(query.where(*mine).with_for_update(of=devices, key_share=True)).first()
@@ -37,6 +69,4 @@ def delete_event(conn: Connection, device_name: str, event_id: str, now: datetim
     conn.execute(held.with_for_update(of=leases))  # claims before cases, as everywhere
     conn.execute(delete(events).where(events.c.event_row == row.event_row))  # cases, leases, verdicts and objects go with it
     conn.execute(insert(tombstones).values(device_id=row.device_id, event_id=event_id, deleted_at=now))
-    # Its keys were destroyed before this transaction began.
-    audit.append(conn, now, audit.OPERATOR, audit.Action.EVENT_DELETED, f"event:{device_name}/{event_id}")
     return keys

@@ -17,6 +17,7 @@ class Turn(IntEnum):
     NAMES = 3
     """Giving a name, a key or a version number to something new."""
     SIGN_IN = 4
+    ERASURE = 5
 
 
 def take_turn(conn: Connection, turn: Turn) -> None:
