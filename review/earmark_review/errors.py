@@ -96,6 +96,10 @@ class BlobStoreError(ReviewError, RuntimeError):
     """The store of clips takes nothing, or cannot be reached; what wanted to be kept there was not acknowledged."""
 
 
+class KeyStoreError(ReviewError, RuntimeError):
+    """The store of wrapped keys takes none, gives none, or does not destroy what it should."""
+
+
 class SoundError(ReviewError, ValueError):
     """A clip cannot be decoded."""
 

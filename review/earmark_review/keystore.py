@@ -5,19 +5,22 @@ Beside them stands what was deleted, for the same reason: a restored backup hold
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
-from earmark_review.errors import DatabaseError, KeyGoneError
+from earmark_review.errors import DatabaseError, KeyGoneError, KeyStoreError
 from earmark_review.store.engines import engine_for, switch_to_wal
 from earmark_review.together import Together
 
+logger = logging.getLogger(__name__)
 _BUSY_TIMEOUT_S = 15.0
 _COLUMNS = "device_id INTEGER NOT NULL, event_id TEXT NOT NULL, tier INTEGER NOT NULL"
 _Key = tuple[int, str, int, bytes]
@@ -32,7 +35,11 @@ _TRIAL: _Key = (0, "trial", 0, b"")
 
 
 class KeyStore(Protocol):
-    """Keys by device, event and tier; any thread and any process may call."""
+    """Keys by device, event and tier; any thread and any process may call.
+
+    Raises:
+        KeyStoreError: from any call, where the store does not do it.
+    """
 
     def keep(self, device_id: int, event_id: str, tier: int, wrapped: bytes) -> None:
         """Store a key durably; the same object's key again replaces it."""
@@ -54,11 +61,7 @@ class KeyStore(Protocol):
         """Every event that was ever noted as deleted."""
 
     def try_keeping(self) -> None:
-        """Insist that the store takes keys, by one that is taken back at once.
-
-        Raises:
-            DatabaseError: it does not.
-        """
+        """Insist that the store takes keys, by one that is taken back at once."""
 
     def everything(self) -> list[tuple[int, str, int, bytes]]:
         """Every key, to move to another store."""
@@ -74,6 +77,21 @@ def open_keystore(path: Path, url: str | None = None) -> KeyStore:
         DatabaseError: it cannot be opened as a key store.
     """
     return SqliteKeys(path) if url is None else PostgresKeys(url)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """What the store does not do, in the service's own words; the store's go to the log alone, since they may hold an address.
+
+    Raises:
+        KeyStoreError: it did not.
+    """
+    try:
+        yield
+    except (sqlite3.Error, SQLAlchemyError) as error:
+        logger.error("the store of keys: %s", str(error.__cause__ or error).strip())  # noqa: TRY400 - a fault of its, not a defect
+        msg = "the store of keys does not do what it should, so nothing was done; try again shortly, or tell whoever runs the service"
+        raise KeyStoreError(msg) from error
 
 
 class SqliteKeys:
@@ -93,6 +111,7 @@ class SqliteKeys:
             msg = f"{path}: cannot be opened as the key store ({error})"
             raise DatabaseError(msg) from error
 
+    @_told()
     def keep(self, device_id: int, event_id: str, tier: int, wrapped: bytes) -> None:
         """As the protocol says; keys that come at once share a transaction."""
         self._together.run((device_id, event_id, tier, wrapped))
@@ -103,6 +122,7 @@ class SqliteKeys:
             self._conn.executemany("INSERT OR REPLACE INTO wrapped_keys VALUES (?, ?, ?, ?)", keys)
         return [None] * len(keys)
 
+    @_told()
     def find(self, device_id: int, event_id: str, tier: int) -> bytes:
         """As the protocol says."""
         query = "SELECT wrapped FROM wrapped_keys WHERE device_id = ? AND event_id = ? AND tier = ?"
@@ -110,6 +130,7 @@ class SqliteKeys:
             row = self._conn.execute(query, (device_id, event_id, tier)).fetchone()
         return _found(row)
 
+    @_told()
     def destroy(self, device_id: int, event_id: str) -> int:
         """As the protocol says; the bytes are overwritten, in the log too."""
         with self._turn:
@@ -117,28 +138,30 @@ class SqliteKeys:
             self._conn.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         return count
 
+    @_told()
     def note_erased(self, events: Collection[tuple[int, str]]) -> None:
         """As the protocol says."""
         with self._turn, self._conn:
             self._conn.execute("BEGIN IMMEDIATE")
             self._conn.executemany("INSERT OR IGNORE INTO erased_events VALUES (?, ?)", sorted(events))
 
+    @_told()
     def erased(self) -> set[tuple[int, str]]:
         """As the protocol says."""
         with self._turn:
             return set(self._conn.execute("SELECT device_id, event_id FROM erased_events").fetchall())
 
+    @_told()
     def try_keeping(self) -> None:
         """As the protocol says."""
         with self._turn:
             try:
                 self._conn.execute("BEGIN IMMEDIATE")
                 self._conn.execute("INSERT OR REPLACE INTO wrapped_keys VALUES (?, ?, ?, ?)", _TRIAL)
-            except sqlite3.Error as error:
-                raise _not_kept(error) from error
             finally:
                 self._conn.rollback()
 
+    @_told()
     def everything(self) -> list[tuple[int, str, int, bytes]]:
         """As the protocol says."""
         with self._turn:
@@ -172,12 +195,14 @@ class PostgresKeys:
             msg = f"{where}: cannot be opened as the key store ({cause})"
             raise DatabaseError(msg) from error
 
+    @_told()
     def keep(self, device_id: int, event_id: str, tier: int, wrapped: bytes) -> None:
         """As the protocol says."""
         words = {"device_id": device_id, "event_id": event_id, "tier": tier, "wrapped": wrapped}
         with self._engine.begin() as conn:
             conn.execute(text(_KEEP), words)
 
+    @_told()
     def find(self, device_id: int, event_id: str, tier: int) -> bytes:
         """As the protocol says."""
         query = "SELECT wrapped FROM wrapped_keys WHERE device_id = :device_id AND event_id = :event_id AND tier = :tier"
@@ -185,6 +210,7 @@ class PostgresKeys:
             row = conn.execute(text(query), {"device_id": device_id, "event_id": event_id, "tier": tier}).first()
         return _found(row)
 
+    @_told()
     def destroy(self, device_id: int, event_id: str) -> int:
         """As the protocol says."""
         statement = "DELETE FROM wrapped_keys WHERE device_id = :device_id AND event_id = :event_id"
@@ -194,6 +220,7 @@ class PostgresKeys:
             conn.execute(text("VACUUM wrapped_keys"))
         return count
 
+    @_told()
     def note_erased(self, events: Collection[tuple[int, str]]) -> None:
         """As the protocol says."""
         rows = [{"device_id": device_id, "event_id": event_id} for device_id, event_id in sorted(events)]
@@ -201,21 +228,21 @@ class PostgresKeys:
             with self._engine.begin() as conn:
                 conn.execute(text("INSERT INTO erased_events VALUES (:device_id, :event_id) ON CONFLICT DO NOTHING"), rows)
 
+    @_told()
     def erased(self) -> set[tuple[int, str]]:
         """As the protocol says."""
         with self._engine.connect() as conn:
             return {(row[0], row[1]) for row in conn.execute(text("SELECT device_id, event_id FROM erased_events"))}
 
+    @_told()
     def try_keeping(self) -> None:
         """As the protocol says."""
         words = dict(zip(("device_id", "event_id", "tier", "wrapped"), _TRIAL, strict=True))
-        try:
-            with self._engine.connect() as conn, conn.begin() as tried:
-                conn.execute(text(_KEEP), words)
-                tried.rollback()
-        except SQLAlchemyError as error:
-            raise _not_kept(error) from error
+        with self._engine.connect() as conn, conn.begin() as tried:
+            conn.execute(text(_KEEP), words)
+            tried.rollback()
 
+    @_told()
     def everything(self) -> list[tuple[int, str, int, bytes]]:
         """As the protocol says."""
         with self._engine.connect() as conn:
@@ -252,7 +279,3 @@ def _found(row: Sequence[Any] | None) -> bytes:
         msg = "the clip's key was destroyed, so nobody can open it any more"
         raise KeyGoneError(msg)
     return bytes(row[0])
-
-
-def _not_kept(error: Exception) -> DatabaseError:
-    return DatabaseError(f"the key store takes no keys ({str(error.__cause__ or error).strip()})")

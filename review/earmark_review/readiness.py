@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sqlite3
 import time
 from collections.abc import Callable, Mapping
 from threading import Lock
@@ -52,7 +51,7 @@ def _does(name: str, attempt: Callable[[], None]) -> bool:
     """The cause goes to the log alone: whoever asks from outside learns no address and no version."""
     try:
         attempt()
-    except (ReviewError, SQLAlchemyError, sqlite3.Error, OSError) as error:
+    except (ReviewError, SQLAlchemyError, OSError) as error:
         logger.warning("not ready: %s: %s", name, error)
         return False
     return True

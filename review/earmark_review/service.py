@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -10,6 +11,7 @@ from pathlib import Path
 from random import SystemRandom
 
 from argon2 import PasswordHasher
+from sqlalchemy.exc import SQLAlchemyError
 
 from earmark_review import audit
 from earmark_review.accounts import Role
@@ -20,7 +22,7 @@ from earmark_review.blobs import BlobStore
 from earmark_review.bundle_files import BundleFiles
 from earmark_review.decryptor import Decryptor
 from earmark_review.erasures import erase_again
-from earmark_review.errors import BlobStoreError, DatabaseError, UnknownEventError
+from earmark_review.errors import BlobStoreError, DatabaseError, ReviewError, UnknownEventError
 from earmark_review.identity import ServiceIdentity, open_identity
 from earmark_review.keystore import KeyStore, open_keystore
 from earmark_review.mailing import mail_head
@@ -42,6 +44,7 @@ from earmark_review.store.sessions import SignIn
 from earmark_review.store.users import add_user, new_account
 from earmark_review.withdrawals import Reached, reach_exports
 
+logger = logging.getLogger(__name__)
 ORPHAN_AGE = timedelta(hours=1)
 CODE_LIFE = timedelta(hours=1)
 MAILED_FILE = "mailed-heads.jsonl"
@@ -156,14 +159,23 @@ class Service:
         return len(found)
 
     def shred_due(self) -> int:
-        """Let go of what is decided or was not decided in time; return how many cases."""
+        """Let go of what is decided or was not decided in time; return how many cases.
+
+        One that cannot be let go of is told in the log, keeps no other, and is tried again the next time.
+        """
         with self.database.writing() as conn:
             expire_undecided(conn, self.now() - timedelta(seconds=self.settings.undecided_s), self.now())
             end_training_keep(conn, self.now())
             due = due_for_shredding(conn, self.now())
-        for case_id in due:
+        return sum(self._is_shredded(case_id) for case_id in due)
+
+    def _is_shredded(self, case_id: str) -> bool:
+        try:
             self._shred(case_id)
-        return len(due)
+        except (ReviewError, SQLAlchemyError, OSError):
+            logger.exception("case %s is due and could not be let go of", case_id)
+            return False
+        return True
 
     def _shred(self, case_id: str) -> None:
         """Keys first, then the bytes, then the rows that named them: whatever stops between two steps, the next run goes on."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+import sqlite3
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -19,9 +20,10 @@ from earmark_edge.event import Receipt
 from earmark_review import audit
 from earmark_review.accounts import Role, SignedIn
 from earmark_review.cases import LeaseTerms
-from earmark_review.errors import AuditUnavailableError, BlobStoreError, KeyGoneError
+from earmark_review.errors import AuditUnavailableError, BlobStoreError, KeyGoneError, KeyStoreError
 from earmark_review.store import leases
 from earmark_review.store.database import Database
+from earmark_review.web.app import keep_house_once
 
 ON_POSTGRES = pytest.mark.parametrize("engine", ["postgresql"], indirect=True)
 ON_BOTH = pytest.mark.parametrize("engine", ["sqlite", "postgresql"], indirect=True)
@@ -192,3 +194,75 @@ def signed_in_again(house, browser):
     again = type(browser)(house.app)
     again.client.cookies = browser.client.cookies
     return again
+
+
+@pytest.fixture
+def keys_away(house):
+    """While the block runs, another process holds the store of keys and does not let go."""
+
+    @contextmanager
+    def taken():
+        house.service.keys._conn.execute("PRAGMA busy_timeout = 50")
+        with closing(sqlite3.connect(house.data / "keys" / "wrapped.db", isolation_level=None)) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            yield
+            other.execute("ROLLBACK")
+
+    return taken
+
+
+def test_a_store_of_keys_that_is_away_acknowledges_nothing_and_takes_it_once_it_is_back(house, sender, keys_away):
+    one = sending()
+    sender.post(one.payload)
+    with keys_away():
+        refused = sender.put("event-1", 0, one.objects[0])
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
+    assert refused.json()["type"] == "urn:earmark:problem:key-store"
+    assert house.service.blobs.list_keys() == []
+    assert sender.put("event-1", 0, one.objects[0]).status_code == 201
+
+
+def test_a_verdict_stands_while_keys_cannot_be_destroyed_and_they_go_once_they_can(house, ada, one_case, keys_away):
+    with keys_away():
+        assert ada.decide(one_case, "play").headers["location"].startswith("/queue")
+        assert house.service.shred_due() == 0
+    assert house.actions().count("case.decided") == 1
+    assert len(house.service.keys.everything()) == 3
+    assert house.service.shred_due() == 1
+    assert (house.service.keys.everything(), house.service.blobs.list_keys()) == ([], [])
+
+
+def test_one_clip_that_cannot_be_removed_keeps_no_other_case_from_going(house, sender, ada, monkeypatch, clock):
+    for number in range(3):
+        sender.send(sending(f"event-{number}"))
+    kept, remove = house.service.blobs.list_keys()[0], type(house.service.blobs).remove
+
+    def refusing(store, key):
+        if key == kept:
+            raise BlobStoreError(key)
+        remove(store, key)
+
+    monkeypatch.setattr(type(house.service.blobs), "remove", refusing)
+    clock.advance(73 * 3600)
+    assert house.service.shred_due() == 2
+    assert house.service.keys.everything() == []  # that case's, too: keys go first
+    monkeypatch.undo()
+    assert house.service.shred_due() == 1
+    assert house.service.blobs.list_keys() == []
+
+
+def test_a_deletion_without_the_store_of_keys_is_refused_and_can_be_given_again(house, one_case, keys_away, monkeypatch):
+    with keys_away(), pytest.raises(KeyStoreError, match="nothing was done"):
+        house.service.delete_event("kitchen", "event-1")
+    house.service.delete_event("kitchen", "event-1")
+    assert house.actions()[-1] == "event.deleted"
+
+
+def test_a_round_of_upkeep_that_fails_is_told_and_the_next_one_goes_on(house, one_case, clock, monkeypatch, caplog):
+    clock.advance(73 * 3600)
+    monkeypatch.setattr(Database, "truncate_log", lambda _self: 1 / 0)
+    keep_house_once(house.service, 1)
+    assert "could not be kept" in caplog.text
+    monkeypatch.undo()
+    keep_house_once(house.service, 2)
+    assert house.service.blobs.list_keys() == []

@@ -11,13 +11,11 @@ from itertools import count
 from typing import Any
 
 from fastapi import FastAPI
-from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 from starlette.routing import Route
 from starlette.staticfiles import StaticFiles
 
 from earmark_review.access import RULES
-from earmark_review.errors import ReviewError
 from earmark_review.readiness import Readiness
 from earmark_review.service import Service, open_service
 from earmark_review.settings import ReviewSettings
@@ -130,7 +128,7 @@ def keep_house_once(service: Service, number: int) -> None:
         service.keep_house()
         if number % SWEEP_EVERY == 0:
             service.sweep()
-    except (ReviewError, SQLAlchemyError, OSError):
+    except Exception:
         logger.exception("the house could not be kept")
 
 

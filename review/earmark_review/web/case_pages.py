@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import math
 import re
 from functools import partial
@@ -11,12 +12,13 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
 from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.responses import JSONResponse, RedirectResponse
 
 from earmark_review import audit
 from earmark_review.accounts import Permission, SignedIn
 from earmark_review.cases import CaseState, Lease, Queue, Verdict
-from earmark_review.errors import BlobMissingError, FormError, KeyGoneError, StaleLeaseError, UnknownCaseError, UnsealError
+from earmark_review.errors import BlobMissingError, FormError, KeyGoneError, ReviewError, StaleLeaseError, UnknownCaseError, UnsealError
 from earmark_review.evidence import Evidence, audible, gather, held_at
 from earmark_review.media import MASKED_TIER, ORIGINAL_TIER
 from earmark_review.service import Service
@@ -31,6 +33,7 @@ from earmark_review.web.guards import ServiceOf, SessionForm, Who
 from earmark_review.web.ranges import ranged
 from earmark_review.web.rendering import render
 
+logger = logging.getLogger(__name__)
 router = APIRouter(prefix="/cases/{case_id}", include_in_schema=False)
 LEASE_COOKIE = "earmark_lease"
 _CASE_ID = re.compile(r"[0-9a-f]{32}")
@@ -158,7 +161,10 @@ def give_verdict(service: ServiceOf, who: Who, case_id: CaseIdInPath, form: Sess
     with service.database.writing() as conn:
         lease = leases.live_lease(conn, case_id, form.get("lease", ""), who, now)
         decide(conn, lease, who, answer, now, second_is_drawn=service.chance() < service.settings.second_review_share)
-    service.shred_due()
+    try:
+        service.shred_due()
+    except (ReviewError, SQLAlchemyError):  # the verdict stands, so nobody is told that nothing was done; upkeep lets go of what is due
+        logger.exception("what is due after the verdict on case %s has to wait", case_id)
     return _back_to_queue(case_id, "decided")
 
 

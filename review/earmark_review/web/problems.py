@@ -42,6 +42,7 @@ STATUSES: Mapping[type[errors.ReviewError], HTTPStatus] = MappingProxyType(
         errors.MediaTypeError: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
         errors.BlobMissingError: HTTPStatus.SERVICE_UNAVAILABLE,
         errors.BlobStoreError: HTTPStatus.SERVICE_UNAVAILABLE,
+        errors.KeyStoreError: HTTPStatus.SERVICE_UNAVAILABLE,
         errors.SoundError: HTTPStatus.UNPROCESSABLE_ENTITY,
         errors.BundleOfferError: HTTPStatus.SERVICE_UNAVAILABLE,
         errors.UnknownBundleError: HTTPStatus.NOT_FOUND,
@@ -84,6 +85,7 @@ TITLES: Mapping[type[errors.ReviewError], str] = MappingProxyType(
         errors.AuditUnavailableError: "The log is not available",
         errors.BlobMissingError: "The clip is missing",
         errors.BlobStoreError: "The store of clips is away",
+        errors.KeyStoreError: "The store of keys is away",
         errors.SignInError: "Sign-in did not work",
         errors.ProviderError: "Single sign-on is away",
         errors.NotOfferedError: "Not offered here",
@@ -153,7 +155,7 @@ def _headers_for(error: errors.ReviewError) -> Mapping[str, str]:
         return {SIGNATURE_HEADER: header_of(error.signature)}
     if isinstance(error, errors.TooManyAttemptsError | errors.RestDueError):
         return {"Retry-After": str(error.retry_after_s)}
-    if isinstance(error, errors.BlobStoreError):
+    if isinstance(error, errors.BlobStoreError | errors.KeyStoreError):
         return _SHORTLY
     return {}
 
