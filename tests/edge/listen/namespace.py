@@ -9,14 +9,13 @@ were not the service's, and how often the planted samples were found in any pack
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
 import numpy as np
+from bench.wire import captured
 from tests.edge.conftest import RATE_HZ, play, write_bundle
 from tests.edge.device import consented, enrolled
 from tests.edge.listen.test_process import Process
@@ -24,53 +23,12 @@ from tests.edge.review_double import serving
 
 from earmark_edge.signature import public_of
 
-WIRE = ("link add wire type veth peer name far", "link set wire addrgenmode none", "link set far addrgenmode none", "link set lo up",
-        "link set wire up", "link set far up", "addr add 10.9.9.1/24 dev wire", "route add default via 10.9.9.2",
-        "neigh add 10.9.9.2 lladdr 02:00:00:00:00:02 dev wire")  # fmt: skip
-EVERY_PROTOCOL = 3
 PATIENCE_S = 120.0
-
-
-class Capture:
-    """Every packet of every interface, from now on."""
-
-    def __init__(self) -> None:
-        self.packets: list[tuple[str, bytes]] = []
-        self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(EVERY_PROTOCOL))
-        threading.Thread(target=self._run, daemon=True).start()
-
-    def _run(self) -> None:
-        while True:
-            data, address = self._socket.recvfrom(2**17)
-            self.packets.append((address[0], data))
-
-    def on_the_wire(self) -> int:
-        """Packets that did not stay on this machine; the far end's copies count too."""
-        return sum(name != "lo" for name, _ in self.packets)
-
-    def strangers(self, port: int) -> int:
-        """Packets on the loopback interface that are no TCP over IPv4 from or to `port`."""
-        return sum(name == "lo" and port not in _ports(data) for name, data in self.packets)
-
-
-def _ports(data: bytes) -> tuple[int, ...]:
-    """Source and destination of an Ethernet frame that carries TCP over IPv4; of any other none."""
-    if data[12:14] != b"\x08\x00" or data[23] != socket.IPPROTO_TCP:
-        return ()
-    header = 14 + 4 * (data[14] & 15)
-    return int.from_bytes(data[header : header + 2], "big"), int.from_bytes(data[header + 2 : header + 4], "big")
 
 
 def main(home: Path) -> None:
     """See the module."""
-    for line in WIRE:
-        subprocess.run(["ip", *line.split()], check=True)
-    capture = Capture()
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
-        stranger.sendto(b"hello", ("198.51.100.7", 53))
-    time.sleep(0.5)
-    control = capture.on_the_wire()
-    capture.packets.clear()
+    capture, control = captured()
     bundle = write_bundle(home / "bundle")
     marker = np.random.default_rng(7).integers(-900, 900, 4 * RATE_HZ).astype("<i2")
     with serving() as service:
@@ -98,6 +56,7 @@ def main(home: Path) -> None:
         "wire": capture.on_the_wire(),
         "loopback": len(capture.packets),
         "strangers": capture.strangers(port),
+        "overlooked": capture.overlooked(),
         "events": len(service.events),
         "clips": sum(len(held) for held in service.clips.values()),
         "planted": sum(each in payload for each in planted),

@@ -33,6 +33,7 @@ def test_no_packet_goes_anywhere_but_to_the_service_and_none_holds_what_was_not_
     assert (found["events"], found["clips"] > 0, found["loopback"] > 20) == (1, True, True)
     assert found["wire"] == 0
     assert found["strangers"] == 0
+    assert found["overlooked"] == 0
     assert found["planted"] == 0
 
 
