@@ -1,8 +1,9 @@
 // The case page under a live lease: player and playhead, heartbeat, draft.
 
 import { bind } from "/static/keys.js";
-import { keepDraft, readDraft } from "/static/drafts.js";
+import { keepDraft, onDraft, readDraft } from "/static/drafts.js";
 import { startLease } from "/static/lease.js";
+import { sendCarefully } from "/static/sending.js";
 import { startSpan } from "/static/span.js";
 
 const root = document.querySelector("[data-case]");
@@ -109,19 +110,27 @@ const form = find("verdict");
 const note = document.getElementById("note");
 const draftLine = find("draft");
 const KEPT = ["note", "verdict", "onset", "offset"];
+const TELL_LEFT_CHARS = 200;
 
 function keep() {
   const given = new FormData(form);
   keepDraft(root.dataset.user, root.dataset.case, Object.fromEntries(KEPT.map((name) => [name, given.get(name) ?? ""])));
-  draftLine.textContent = note.value ? "Kept in this browser until you record the verdict." : "";
+  const left = note.maxLength - note.value.length;
+  if (left <= TELL_LEFT_CHARS) draftLine.textContent = left ? `${left} characters left.` : "The note is full.";
+  else draftLine.textContent = note.value ? "Kept in this browser until you record the verdict." : "";
+}
+
+function fill(draft) {
+  for (const name of KEPT) {
+    if (name in draft && form.elements[name]) form.elements[name].value = draft[name];
+  }
+  if (draft.onset) form.elements.onset?.dispatchEvent(new Event("input")); // draws the span where it was
 }
 
 const draft = readDraft(root.dataset.user, root.dataset.case);
-for (const name of KEPT) {
-  if (draft[name] && form.elements[name]) form.elements[name].value = draft[name];
-}
-if (draft.onset) form.elements.onset?.dispatchEvent(new Event("input")); // draws the span where it was
+fill(draft);
 if (Object.values(draft).some(Boolean)) draftLine.textContent = "Your draft is back.";
+onDraft(root.dataset.user, root.dataset.case, fill); // the same case in another tab: neither writes over the other
 for (const name of ["input", "change"]) form.addEventListener(name, keep);
 note.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.requestSubmit();
@@ -133,7 +142,7 @@ function announce(text) {
   find("announce").textContent = text;
 }
 
-function lose() {
+function lose({ isSignedOut = false } = {}) {
   if (audio) {
     audio.pause();
     audio.removeAttribute("src");
@@ -145,6 +154,15 @@ function lose() {
   find("bands")?.replaceChildren();
   find("left").textContent = "no longer";
   find("lost").hidden = false;
+  if (isSignedOut) {
+    find("lost-title").textContent = "You were signed out.";
+    find("lost-way").textContent = "Sign in and go on";
+  }
+}
+
+function tellUnsent(text) {
+  find("unsent").hidden = false;
+  find("unsent").textContent = text;
 }
 
 // A second person's answer opens the original, and the end of its time closes it: the page is made anew for either.
@@ -154,4 +172,8 @@ function follow({ original }) {
   if (original !== shown && !(audio && !audio.paused)) location.reload();
 }
 
-startLease(root, { announce, lose, line: find("left"), isBusy: () => Boolean(audio) && !audio.paused, follow, isWaiting: shown === "asked" });
+const lease = startLease(root, { announce, lose, line: find("left"), isBusy: () => Boolean(audio) && !audio.paused, follow, isWaiting: shown === "asked" });
+
+// --- Sending --------------------------------------------------------------------------------------------------------
+
+for (const sent of document.querySelectorAll("form[data-after]")) sendCarefully(sent, { tell: tellUnsent, signedOut: lease.signOut });

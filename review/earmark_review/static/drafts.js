@@ -8,7 +8,17 @@ function slot(user, caseId) {
 
 // What was written and chosen, by the names of the form's fields.
 export function readDraft(user, caseId) {
-  const kept = localStorage.getItem(slot(user, caseId));
+  return parsed(localStorage.getItem(slot(user, caseId)));
+}
+
+// Tells of what is written and chosen meanwhile in another tab.
+export function onDraft(user, caseId, tell) {
+  window.addEventListener("storage", ({ key, newValue }) => {
+    if (key === slot(user, caseId) && newValue) tell(parsed(newValue));
+  });
+}
+
+function parsed(kept) {
   if (!kept) return {};
   try {
     return Object(JSON.parse(kept));

@@ -16,11 +16,13 @@ export function startLease(root, { announce, lose, line, isBusy, follow, isWaiti
     document.addEventListener(name, () => (lastTouch = performance.now()), { passive: true });
   }
 
-  function end() {
+  function end(how) {
     over = true;
     clearInterval(timer);
-    lose();
+    lose(how);
   }
+
+  const signOut = () => end({ isSignedOut: true });
 
   async function beat() {
     lastBeat = performance.now();
@@ -34,6 +36,8 @@ export function startLease(root, { announce, lose, line, isBusy, follow, isWaiti
         endsAt = performance.now() + 1000 * told.seconds_left;
         warned = false;
         follow(told);
+      } else if (answer.status === 401) {
+        signOut();
       } else if (answer.status < 500) {
         end();
       }
@@ -59,4 +63,5 @@ export function startLease(root, { announce, lose, line, isBusy, follow, isWaiti
   tick();
   // A page from the history may show what is long over.
   window.addEventListener("pageshow", (event) => event.persisted && location.reload());
+  return { signOut };
 }

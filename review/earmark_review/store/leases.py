@@ -135,10 +135,18 @@ def live_lease(conn: Connection, case_id: str, token: str, holder: SignedIn, now
     if lease is None and conn.execute(select(cases.c.case_id).where(cases.c.case_id == case_id)).first() is None:
         msg = f"case {case_id[:8]} was deleted, as its household may ask for at any time; nothing is recorded of it"
         raise UnknownCaseError(msg)
+    if lease is not None and lease.session_id == holder.session_id and _is_decided(conn, lease):
+        msg = "you recorded a verdict under this claim already, so nothing was changed"
+        raise StaleLeaseError(msg)
     if lease is None or lease.session_id != holder.session_id or not lease.is_live(now):
         msg = "your claim on this case has ended, so nothing was recorded; claim it again to go on (a note you began stays in this browser)"
         raise StaleLeaseError(msg)
     return lease
+
+
+def _is_decided(conn: Connection, lease: Lease) -> bool:
+    mine = (leases.c.lease_id == lease.lease_id, leases.c.ending == str(Ending.DECIDED))
+    return conn.execute(select(leases.c.lease_id).where(*mine)).first() is not None
 
 
 def renew(conn: Connection, lease: Lease, terms: LeaseTerms, now: datetime) -> datetime:

@@ -82,6 +82,7 @@ TITLES: Mapping[type[errors.ReviewError], str] = MappingProxyType(
         errors.UnknownCaseError: "No such case",
         errors.CsrfError: "This form is out of date",
         errors.NotAllowedError: "Not for this account",
+        errors.NotSignedInError: "You were signed out",
         errors.AuditUnavailableError: "The log is not available",
         errors.BlobMissingError: "The clip is missing",
         errors.BlobStoreError: "The store of clips is away",
