@@ -100,7 +100,7 @@ def checked_role(role: Role) -> Role:
         SettingsError: it is the devices' own.
     """
     if role is Role.DEVICE:
-        msg = "the role device is no account's; enrol a device with `earmark review device add NAME`"
+        msg = "the role device is no account's; enrol a device with `earmark review device enrol NAME`"
         raise SettingsError(msg)
     return role
 

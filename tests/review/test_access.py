@@ -67,5 +67,5 @@ def test_a_refusal_names_who_could():
 
 
 def test_no_account_has_the_devices_role(house):
-    with pytest.raises(SettingsError, match="device add"):
+    with pytest.raises(SettingsError, match="device enrol"):
         house.service.add_user("toaster", "long enough for a test", Role.DEVICE)

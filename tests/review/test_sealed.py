@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from tests.review.callers import client_of
 from tests.review.sendings import IDENTITY, device_key, signature_field, wrapped_field
 from tests.review.test_intake import is_problem, state_of
 
@@ -246,10 +247,10 @@ def test_a_message_on_other_objects_than_the_events_drops_nothing(house, sender,
 # Enrolment
 
 
-def ask(house, code, device="bath"):
+def ask(house, code, device="bath", client=None):
     public_key = base64.b64encode(public_of(device_key(device))).decode()
     payload = EnrolRequest(code, public_key).to_bytes()
-    return house.device("spare").client.post(
+    return (client or house.device("spare").client).post(
         "/api/v1/enrolments", content=payload, headers=signature_field(payload, Purpose.ENROLMENT, device)
     )
 
@@ -274,6 +275,20 @@ def test_a_code_makes_a_device_once_and_the_same_device_again_after_a_lost_answe
 @pytest.mark.parametrize("code", ["AAAAA-AAAAA-AAAAA", "x"])
 def test_a_guessed_code_admits_nobody(house, code):
     is_problem(ask(house, code), 403, "enrolment")
+
+
+def test_guesses_at_codes_are_paused_for_their_address_alone(house, clock):
+    code, guesses = house.service.offer_enrolment("bath"), house.service.settings.sign_in_failures
+    spare = house.device("spare")
+    for _ in range(guesses):
+        is_problem(ask(house, "AAAAA-AAAAA-AAAAA", client=spare.client), 403, "enrolment")
+    paused = ask(house, code, client=spare.client)
+    is_problem(paused, 429, "too-many-attempts")
+    assert 0 < int(paused.headers["retry-after"]) <= house.service.settings.sign_in_window_s
+    assert house.actions()[-1] == "sign_in.paused"
+    assert ask(house, code, client=client_of(house.app, "192.0.2.77")).status_code == 201
+    clock.advance(house.service.settings.sign_in_window_s)
+    assert ask(house, house.service.offer_enrolment("hall"), "hall", client=spare.client).status_code == 201
 
 
 def test_a_code_runs_out(house, clock):

@@ -124,6 +124,9 @@ def test_after_some_failures_even_the_right_password_waits(open_house, clock):
     assert paused.status_code == 429
     assert int(paused.headers["retry-after"]) == 600
     assert "sign-in is paused" in paused.text.lower()
+    visitor.sign_in("ada", "wrong password")
+    alerts = [entry for entry in house.log() if entry.is_alert]
+    assert [(entry.action, entry.subject, entry.detail) for entry in alerts] == [("sign_in.paused", "user:ada", {"address": "192.0.2.1"})]
     clock.advance(601)
     assert visitor.sign_in("ada").status_code == 303
 
@@ -143,13 +146,15 @@ def test_one_address_cannot_try_name_after_name(open_house):
     visitor = type(house.user("ada"))(house.app)
     statuses = [visitor.sign_in(f"guess {i}", "wrong password").status_code for i in range(13)]
     assert statuses == [401] * 12 + [429]
+    assert [(entry.action, entry.subject) for entry in house.log() if entry.is_alert] == [("sign_in.paused", "user:?")]
 
 
 def test_many_addresses_cannot_try_one_name_for_ever(open_house):
     house = open_house(sign_in_failures=1)
     browser = type(house.user("ada"))
-    statuses = [browser(house.app, address=f"198.51.100.{i}").sign_in("ada", "wrong password").status_code for i in range(7)]
-    assert statuses == [401] * 6 + [429]
+    statuses = [browser(house.app, address=f"198.51.100.{i}").sign_in("ada", "wrong password").status_code for i in range(9)]
+    assert statuses == [401] * 6 + [429] * 3
+    assert [(entry.action, entry.subject) for entry in house.log() if entry.is_alert] == [("sign_in.paused", "user:ada")]
 
 
 def test_success_is_not_counted_as_failure(open_house):

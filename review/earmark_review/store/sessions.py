@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -100,9 +101,14 @@ class SignIn:
         with self._database.writing() as conn:
             take_turn(conn, Turn.SIGN_IN)
             conn.execute(delete(sign_in_failures).where(sign_in_failures.c.at <= since))
-            for where, most in (((by_name, by_address), limit), ((by_name,), WIDER_LIMIT * limit), ((by_address,), WIDER_LIMIT * limit)):
+            for whose, where, most in (
+                (f"{key} from {address}", (by_name, by_address), limit),
+                (key, (by_name,), WIDER_LIMIT * limit),
+                (address, (by_address,), WIDER_LIMIT * limit),
+            ):
                 count, first = conn.execute(select(func.count(), func.min(sign_in_failures.c.at)).where(*where)).one()
                 if count >= most:
+                    _tell_of_pause(conn, whose, key, address, now)
                     break
             else:
                 booked = insert(sign_in_failures).values(name_key=key, address=address, at=now)
@@ -110,6 +116,17 @@ class SignIn:
         wait_s = max(1, round((first - since).total_seconds()))
         msg = f"too many failures; sign-in is paused, try again in {-(-wait_s // 60)} min"
         raise TooManyAttemptsError(msg, wait_s)
+
+
+def _tell_of_pause(conn: Connection, whose: str, key: str, address: str, now: datetime) -> None:
+    """Enter in the log that sign-in is paused, once for each pause: whoever goes on guessing fills no log."""
+    told = f"told {hashlib.sha256(whose.encode(errors='replace')).hexdigest()}"
+    if conn.execute(select(sign_in_failures.c.failure_id).where(sign_in_failures.c.name_key == told)).first() is not None:
+        return
+    conn.execute(insert(sign_in_failures).values(name_key=told, address="", at=now))
+    account = find_user(conn, key)
+    subject = f"user:{account.name}" if account else "user:?"  # what was typed as a name may be a password
+    audit.append(conn, now, audit.SERVICE, audit.Action.SIGN_IN_PAUSED, subject, {"address": address})
 
 
 def start_session(conn: Connection, user_id: int, name: str, now: datetime, by: str = "password") -> str:

@@ -69,7 +69,7 @@ _EXCHANGES: Mapping[str, _Exchange] = {
         {200: "Receipt", 201: "Receipt"}, (400, 403, 404, 409, 410, 413, 415, 422), _OCTETS, is_signed=False
     ),
     "POST /events/{event_id}/dropped": _Exchange({200: "Receipt"}, (400, 403, 404, 409, 410, 413, 422), "Dropped"),
-    "POST /enrolments": _Exchange({201: "Enrolled"}, (400, 403, 413, 503), "EnrolRequest", is_open=True),
+    "POST /enrolments": _Exchange({201: "Enrolled"}, (400, 403, 413, 429, 503), "EnrolRequest", is_open=True),
     "POST /heartbeat": _Exchange({204: None}, (400, 403, 413, 422), "Heartbeat"),
     "PUT /consent": _Exchange({204: None}, (400, 403, 413, 422), "Consent"),
     "GET /policy": _Exchange({200: "Policy", 204: None}, (), is_signed=False),
@@ -90,6 +90,7 @@ _WORDS = {
     413: "Larger than is taken",
     415: "Of a kind that is not taken",
     422: "Not what the wire format says",
+    429: "Too many codes from this address that were none; `Retry-After` says how long to wait",
     503: "Nothing was done; try again later",
 }
 

@@ -12,7 +12,7 @@ from earmark_edge.consent import Consent
 from earmark_edge.messages import Enrolled, EnrolRequest, Heartbeat, key_of, statuses_bytes
 from earmark_edge.signature import SIGNATURE_HEADER, Purpose, SignatureError, check, from_header
 from earmark_edge.wire import MAX_MESSAGE_BYTES, WireError, parse_object
-from earmark_review.errors import EnrolmentError, EventRefusedError
+from earmark_review.errors import EnrolmentError, EventRefusedError, TooManyAttemptsError
 from earmark_review.service import Service
 from earmark_review.store.devices import Device, enrol
 from earmark_review.store.liveness import take_consent, take_heartbeat
@@ -21,6 +21,7 @@ from earmark_review.store.statuses import statuses_of
 from earmark_review.web.bodies import read_capped
 from earmark_review.web.description import MOST_STATUSES
 from earmark_review.web.guards import SendingDevice, ServiceOf
+from earmark_review.web.sign_in_pages import address_of
 from earmark_review.web.signing import signed_answer, signed_by
 
 router = APIRouter(prefix="/api/v1", tags=["devices"])
@@ -29,21 +30,30 @@ _STATUSES_BYTES_CAP = 64 * 1024
 
 @router.post("/enrolments", status_code=HTTPStatus.CREATED, summary="Enrol a device with a one-time code")
 async def post_enrolment(request: Request, service: ServiceOf) -> Response:
-    """Exchange a code and a public key, signed by its own private half, for a token and the service's public keys."""
+    """Exchange a code and a public key, signed by its own private half, for a token and the service's public keys.
+
+    429 for a while after too many codes from one address that were none.
+    """
     payload = await read_capped(request, MAX_MESSAGE_BYTES)
-    enrolled = await run_in_threadpool(_enrol, service, payload, request.headers.get(SIGNATURE_HEADER))
+    enrolled = await run_in_threadpool(_enrol, service, payload, request.headers.get(SIGNATURE_HEADER), address_of(request))
     return signed_answer(service, Purpose.ENROLLED, enrolled.to_bytes(), HTTPStatus.CREATED)
 
 
-def _enrol(service: Service, payload: bytes, signature: str | None) -> Enrolled:
+def _enrol(service: Service, payload: bytes, signature: str | None, address: str) -> Enrolled:
     try:
         asked = EnrolRequest.from_bytes(payload)
         public_key = key_of("public_key", asked.public_key)
         check(public_key, Purpose.ENROLMENT, payload, from_header(signature))
     except (WireError, SignatureError) as error:
         raise EnrolmentError(str(error)) from error
+    try:
+        failure_id = service.sign_in.book_failure(f"enrolment from {address}", address, service.now())
+    except TooManyAttemptsError as error:
+        msg = f"too many codes from this address that were none of ours; try again in {-(-error.retry_after_s // 60)} min"
+        raise TooManyAttemptsError(msg, error.retry_after_s) from error
     with service.database.writing() as conn:
         name, token = enrol(conn, asked.code, public_key, service.now())
+    service.sign_in.strike_out(failure_id)
     keys = (service.identity.sealing_public, service.identity.signing_public)
     return Enrolled(name, token, *(base64.b64encode(key).decode() for key in keys))
 
