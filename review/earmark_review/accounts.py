@@ -26,6 +26,11 @@ class Role(StrEnum):
     DEVICE = "device"
     """No account: what a device's token may do."""
 
+    @property
+    def words(self) -> str:
+        """For reading."""
+        return self.value.replace("_", " ")
+
 
 class Permission(StrEnum):
     """What a page or an action needs."""
@@ -88,8 +93,8 @@ class SignedIn:
             NotAllowedError: the role does not reach this far.
         """
         if not self.may(permission):
-            roles = " or ".join(role for role in Role if permission in PERMISSIONS[role])
-            msg = f"the role {self.role} cannot {permission}; sign in as {roles}"
+            roles = " or ".join(role.words for role in Role if permission in PERMISSIONS[role])
+            msg = f"the role {self.role.words} cannot {permission}; sign in as {roles}"
             raise NotAllowedError(msg)
 
 

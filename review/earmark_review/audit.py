@@ -15,7 +15,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, insert, select, true
 from sqlalchemy.exc import SQLAlchemyError
 
 from earmark_review.errors import AuditUnavailableError
@@ -196,10 +196,13 @@ def require_working(conn: Connection, now: datetime) -> None:
             tried.rollback()
 
 
-def read(conn: Connection, *, after: int = 0, limit: int | None = None, newest_first: bool = False) -> list[Entry]:
-    """Entries with `seq` above `after`."""
+def read(
+    conn: Connection, *, after: int = 0, before: int | None = None, limit: int | None = None, newest_first: bool = False
+) -> list[Entry]:
+    """Entries with `seq` above `after` and below `before`."""
     order = audit_log.c.seq.desc() if newest_first else audit_log.c.seq
-    rows = conn.execute(select(audit_log).where(audit_log.c.seq > after).order_by(order).limit(limit))
+    wanted = (audit_log.c.seq > after, audit_log.c.seq < before if before is not None else true())
+    rows = conn.execute(select(audit_log).where(*wanted).order_by(order).limit(limit))
     return [
         Entry(row.seq, row.at, row.actor, row.action, row.subject, _detail(row.detail), row.previous_sha256, row.sha256) for row in rows
     ]

@@ -5,6 +5,8 @@ import re
 import pytest
 
 from earmark_model.contract import Reason
+from earmark_review import audit
+from earmark_review.accounts import Role
 from earmark_review.web.rendering import age_words, length_words
 
 UNVERIFIED = "Unverified thresholds"
@@ -154,3 +156,44 @@ def test_ages_are_told_in_one_unit(clock, seconds, age):
 )
 def test_lengths_are_told_to_a_tenth_and_never_as_sixty_seconds(seconds, length):
     assert length_words(seconds) == length
+
+
+def test_the_log_is_read_back_to_its_first_entry_page_by_page(house):
+    with house.service.database.writing() as conn:
+        for _ in range(230):
+            audit.append(conn, house.clock(), "operator", audit.Action.LOG_READ, "log")
+    auditor = house.user("aud", Role.AUDITOR)
+    seen, where = [], "/log"
+    while where:
+        page = auditor.client.get(where).text
+        seen += [int(seq) for seq in re.findall(r'data-head="Entry" class="number">(\d+)<', page)]
+        earlier = re.search(r'href="(/log\?before=\d+)"', page)
+        where = earlier and earlier[1]
+        assert len(seen) < 1000
+    assert seen == list(range(seen[0], 0, -1))
+    assert seen[0] > 230
+
+
+def test_the_log_leaves_out_what_an_entry_has_nothing_of(house, ada, one_case):
+    ada.decide(one_case)
+    page = words(house.user("aud", Role.AUDITOR).client.get("/log").text)
+    assert "verdict distress" in page
+    assert "None" not in page
+
+
+def test_figures_of_nothing_say_so_and_draw_no_share(house):
+    page = house.user("sue", Role.SUPERVISOR).client.get("/figures").text
+    assert "No case is closed yet" in words(page)
+    assert "0 of 0" not in page
+
+
+def test_a_role_is_told_in_words(house):
+    refused = house.user("pia", Role.PRIVACY_OFFICER).client.get("/figures")
+    assert "The role privacy officer cannot" in refused.text
+
+
+@pytest.mark.parametrize("bound", ["after", "before"])
+def test_the_log_refuses_a_number_that_no_entry_can_have(house, bound):
+    auditor = house.user("aud", Role.AUDITOR)
+    assert auditor.client.get(f"/log?{bound}={2**31}").status_code == 422
+    assert auditor.client.get(f"/log?{bound}={2**31 - 1}").status_code == 200

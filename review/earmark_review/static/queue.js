@@ -2,6 +2,7 @@
 
 import { bind } from "/static/keys.js";
 import { dropDraft } from "/static/drafts.js";
+import { tellTimes } from "/static/times.js";
 
 const REFRESH_MS = 20_000;
 
@@ -42,6 +43,7 @@ async function refresh() {
   if (!answer.ok) return;
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
   const fresh = page.querySelector("[data-live]");
+  if (fresh) tellTimes(fresh);
   if (fresh && fresh.innerHTML !== live.innerHTML) show(fresh);
 }
 

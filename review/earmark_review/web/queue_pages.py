@@ -23,6 +23,9 @@ router = APIRouter(include_in_schema=False)
 LINES_PER_PAGE = 100
 _CASE_ID = "^[0-9a-f]{32}$"
 PageNumber = Annotated[int, Query(ge=1, le=100_000)]
+LAST_ENTRY = 2**31 - 1
+"""What PostgreSQL can compare an entry's number with."""
+EntryNumber = Annotated[int, Query(ge=0, le=LAST_ENTRY)]
 CaseId = Annotated[str | None, Query(pattern=_CASE_ID)]
 
 
@@ -82,10 +85,10 @@ def decided_page(request: Request, service: ServiceOf, _who: Who, page: PageNumb
 
 
 @router.get("/log")
-def log_page(request: Request, service: ServiceOf, who: Who, after: Annotated[int, Query(ge=0, le=2**53)] = 0) -> Response:
-    """The audit log, the latest first. Reading it is itself an entry."""
+def log_page(request: Request, service: ServiceOf, who: Who, after: EntryNumber = 0, before: EntryNumber = LAST_ENTRY) -> Response:
+    """The audit log, the latest first, or what came before an entry. Reading it is itself an entry."""
     with service.database.writing() as conn:
         audit.append(conn, service.now(), who.actor, audit.Action.LOG_READ, "log")
     with service.database.reading() as conn:
-        entries = audit.read(conn, after=after, limit=LINES_PER_PAGE, newest_first=True)
-    return render(request, "log.html", entries=entries)
+        entries = audit.read(conn, after=after, before=before, limit=LINES_PER_PAGE, newest_first=True)
+    return render(request, "log.html", entries=entries, is_latest="before" not in request.query_params)

@@ -9,6 +9,7 @@ from typing import Any
 
 from fastapi import Request
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.responses import HTMLResponse
 
@@ -106,12 +107,17 @@ def utc_words(at: datetime | str, shift_s: float = 0.0) -> str:
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
+def moment(at: datetime) -> Markup:
+    """A time of day in UTC, beside which the page writes the reader's own."""
+    return Markup('<time datetime="{}" data-moment>{:%H:%M} UTC</time>').format(at.isoformat(), at.astimezone(UTC))
+
+
 def _environment() -> Environment:
     loader = PackageLoader("earmark_review", "templates")
     made = Environment(
         loader=loader, autoescape=select_autoescape(default=True), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    made.filters.update(age=age_words, duration=length_words, rough=rough_words, utc=utc_words)
+    made.filters.update(age=age_words, duration=length_words, rough=rough_words, utc=utc_words, moment=moment)
     made.globals.update(
         label_words=LABEL_WORDS,
         reason_words=REASON_WORDS,
