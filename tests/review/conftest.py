@@ -34,6 +34,7 @@ def clock() -> Clock:
 EVERY_ENGINE = (
     "test_access",
     "test_audit",
+    "test_audit_down",
     "test_concurrency",
     "test_export",
     "test_fleet",

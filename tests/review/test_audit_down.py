@@ -9,8 +9,18 @@ from earmark_review.access import RULES
 from earmark_review.accounts import Role
 
 EVIDENCE = [path.split(" ")[1] for path in RULES if path.startswith("GET /cases/{case_id}")]
+FULL = {
+    "sqlite": ["CREATE TRIGGER no_room BEFORE INSERT ON audit_log BEGIN SELECT RAISE(ABORT, 'disk full'); END"],
+    "postgresql": [
+        (
+            "CREATE FUNCTION refuse_for_want_of_room() RETURNS trigger LANGUAGE plpgsql"
+            " AS $$ BEGIN RAISE EXCEPTION 'disk full' USING ERRCODE = 'disk_full'; END $$"
+        ),
+        "CREATE TRIGGER no_room BEFORE INSERT ON audit_log FOR EACH ROW EXECUTE FUNCTION refuse_for_want_of_room()",
+    ],
+}
 DOWN = {
-    "its disk is full": ["CREATE TRIGGER full BEFORE INSERT ON audit_log BEGIN SELECT RAISE(ABORT, 'disk full'); END"],
+    "its disk is full": FULL,
     "its table is gone": ["ALTER TABLE audit_log RENAME TO elsewhere"],
     "it takes other columns": ["ALTER TABLE audit_log RENAME COLUMN sha256 TO gone"],
 }
@@ -49,7 +59,7 @@ def test_no_tier_is_served_and_no_key_is_touched(house, broken_glass, monkeypatc
             look(ada, path, case_id)
         assert look(ada, "/cases/{case_id}/original", case_id).content[:4] == b"RIFF"
     with house.service.database.writing() as conn:
-        for statement in DOWN[down]:
+        for statement in DOWN[down][house.engine] if DOWN[down] is FULL else DOWN[down]:
             conn.exec_driver_sql(statement)
     touched = []
     monkeypatch.setattr(type(house.service.keys), "find", lambda *words: touched.append(words))
