@@ -40,7 +40,7 @@ def test_without_systemd_nobody_is_told():
 
 def test_the_container_file_and_the_pages_name_what_exists():
     container = (ROOT / "deploy" / "Containerfile").read_text()
-    for word in ("libportaudio2", "ffmpeg", ".[edge,mic]", "USER", '"edge", "listen"'):
+    for word in ("libportaudio2", "ffmpeg", ".[edge,mic,mqtt]", "USER earmark", '"edge"]', 'CMD ["listen", "mic"]'):
         assert word in container
     page = (ROOT / "docs" / "install-raspberry-pi.md").read_text()
     for word in ("deploy/earmark.service", "earmark edge doctor", "libportaudio2"):
