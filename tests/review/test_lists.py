@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from sqlalchemy import event
 
 from earmark_model.contract import Reason
 from earmark_review import audit
@@ -197,3 +198,33 @@ def test_the_log_refuses_a_number_that_no_entry_can_have(house, bound):
     auditor = house.user("aud", Role.AUDITOR)
     assert auditor.client.get(f"/log?{bound}={2**31}").status_code == 422
     assert auditor.client.get(f"/log?{bound}={2**31 - 1}").status_code == 200
+
+
+def test_a_page_past_the_end_says_so_and_not_that_nothing_waits(ada, one_case):
+    assert "The list ends before page 9" in ada.client.get("/queue?page=9").text
+    assert "All quiet" not in ada.client.get("/queue?page=9").text
+    ada.decide(one_case)
+    assert "The list ends before page 9" in ada.client.get("/decided?page=9").text
+    assert "All quiet" in ada.client.get("/queue?page=9").text
+
+
+def test_pages_look_through_the_open_cases_once_and_then_at_what_came_since(house, sender, ada, clock, make_sending):
+    sender.send(make_sending("verified", "cry"))
+    asked = []
+    event.listen(house.service.database._engine, "before_cursor_execute", lambda *given: asked.append(given[2]))
+
+    def asks():
+        return sum("FROM devices" in one and "EXISTS" in one for one in asked)
+
+    ada.client.get("/decided")
+    assert asks() == 1
+    ada.client.get("/decided")
+    assert asks() == 1
+    sender.send(make_sending("also verified", "cry"))
+    assert UNVERIFIED not in ada.client.get("/decided").text
+    assert asks() == 1
+    clock.advance(61)
+    ada.client.get("/decided")
+    assert asks() == 2
+    sender.send(make_sending("unverified", "cry", Reason.ROUTED_UNVERIFIED))
+    assert UNVERIFIED in ada.client.get("/decided").text

@@ -10,12 +10,11 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, select
 
-from earmark_edge.event import Event
 from earmark_model.contract import Reason
 from earmark_review.agreement import Share, alpha, week_of
 from earmark_review.cases import CLAIMABLE, Queue, Verdict
 from earmark_review.misses import Misses
-from earmark_review.store.drift import Histogram, drift
+from earmark_review.store.drift import Histogram, drift, model_of
 from earmark_review.store.fleet import Standing, fleet
 from earmark_review.store.golden import golden_hits
 from earmark_review.store.missed import missed
@@ -117,7 +116,7 @@ def _precision(conn: Connection, since: datetime) -> Sequence[Precision]:
     query = select(events.c.payload, cases.c.outcome, cases.c.closed_at).join(events, events.c.event_row == cases.c.event_row)
     is_flagged = events.c.reason != str(Reason.BELOW_THRESHOLD)  # the rest was drawn to count misses
     for row in conn.execute(query.where(cases.c.closed_at > since, cases.c.outcome.in_([str(one) for one in _TOLD]), is_flagged)):
-        told[Event.from_bytes(row.payload).model_sha256, week_of(row.closed_at)].append(row.outcome == str(Verdict.DISTRESS))
+        told[model_of(row.payload), week_of(row.closed_at)].append(row.outcome == str(Verdict.DISTRESS))
     return [Precision(model, week, Share(sum(hits), len(hits))) for (model, week), hits in sorted(told.items())]
 
 

@@ -38,6 +38,7 @@ from earmark_review.web import (
     queue_pages,
     sign_in_pages,
 )
+from earmark_review.web.caution import Caution
 from earmark_review.web.description import describe
 from earmark_review.web.middleware import AccessLog, SecurityHeaders
 
@@ -102,7 +103,7 @@ def create_app(settings_or_service: ReviewSettings | Service, *, keeps_house: bo
         redirect_slashes=False,
         telemetry=_FASTAPIS_OWN,
     )
-    app.state.service, app.state.readiness = service, Readiness(service)
+    app.state.service, app.state.readiness, app.state.caution = service, Readiness(service), Caution()
     problems.install(app)
     for module in _MODULES:
         app.include_router(module.router)

@@ -17,8 +17,8 @@ from earmark_model.contract import Reason
 from earmark_review.accounts import Permission, SignedIn
 from earmark_review.cases import CaseState, Severity, Verdict
 from earmark_review.service import Service
-from earmark_review.store.caseload import runs_unverified
 from earmark_review.tokens import csrf_token
+from earmark_review.web.caution import Caution
 
 SESSION_COOKIE = "earmark_session"
 
@@ -146,14 +146,15 @@ def render(
     service = service_of(request)
     who: SignedIn | None = getattr(request.state, "who", None)
     session = request.cookies.get(SESSION_COOKIE, "")
-    shared = {"who": who, "now": service.now(), "path": request.url.path, "unverified": _unverified(service)}
+    shared = {"who": who, "now": service.now(), "path": request.url.path, "unverified": _unverified(request, service)}
     text = _TEMPLATES.get_template(template).render({**shared, "csrf": csrf_token(session) if who else "", **context})
     return HTMLResponse(text, status, headers=dict(headers or {}))
 
 
-def _unverified(service: Service) -> bool:
+def _unverified(request: Request, service: Service) -> bool:
+    caution: Caution = request.app.state.caution
     try:
         with service.database.reading() as conn:
-            return runs_unverified(conn)
+            return caution.is_due(conn, service.now())
     except SQLAlchemyError:
         return True  # a page about a failing database still says the careful thing
