@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -77,6 +79,13 @@ def test_the_page_shows_them_to_supervisors_and_names_no_reviewer(busy):
     assert "1 of 2" in page
     assert "ada" not in page
     assert busy.browser("ada").client.get("/figures").status_code == 403
+
+
+def test_how_long_cases_wait_is_drawn_too(busy):
+    page = busy.user("sam", Role.SUPERVISOR).client.get("/figures").text
+    [first, *_] = re.findall(r"First look</th>(.*?)</tr>", page, re.DOTALL)
+    widths = re.findall(r'meter-under.*?meter-fill" width="([\d.]+)%"', first)
+    assert widths == ["100.0", "0.0", "0.0", "0.0", "0.0"]  # the only one that waits has come within the hour
 
 
 def test_prometheus_gets_numbers_and_no_names(busy, monkeypatch):
