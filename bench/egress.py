@@ -266,8 +266,8 @@ A piece is {PIECE_BYTES} bytes: sound at every {1_000 * AUDIO_EVERY // RATE_HZ} 
 detector computes them here. Files and packets are looked through at every byte, memory where such numbers can lie. Memory is every
 writable page of the live process, which is what `gcore` would write of it; the process itself refuses core dumps. The first line
 shows that the search finds what is there: the last minute of sound lies in the ring, and the features of the last window are in use.
-What the second line finds are remains in memory that was freed and not yet used again: who reads a device's memory as root may find
-seconds of sound there, after the ring has forgotten them.
+The device overwrites what it frees. What the second line still finds are remains whose place was not traced: who reads a device's
+memory as root may find about a second of sound there.
 """
 
 

@@ -22,7 +22,7 @@ from earmark_edge.consent import ConsentError
 from earmark_edge.courier import MUTE_FILE, Courier, MutedError
 from earmark_edge.decide import DecideConfigError, Rules
 from earmark_edge.keys import KeyFileError, read_credentials
-from earmark_edge.listen.hardening import give_back_memory, refuse_core_dumps
+from earmark_edge.listen.hardening import give_back_memory, overwrite_freed_memory, refuse_core_dumps
 from earmark_edge.listen.health import HealthConfig
 from earmark_edge.listen.inputs import Input, inputs_of
 from earmark_edge.listen.listener import Listener, Outlets
@@ -89,6 +89,7 @@ def run(request: Request) -> int:
             folder, version = bundle_to_run(edge.bundle, edge.state)
             scorer = Scorer(folder, threads=edge.threads)
             give_back_memory()
+            overwrite_freed_memory()
             found = inputs_of(list(request.inputs) or ["mic"], scorer.spec.sample_rate_hz, pcm=pcm, is_fast=request.fast)
             mute = Mute(edge.state / MUTE_FILE, gpio_line(settings.mute_gpio) if settings.mute_gpio is not None else None)
             updates = _updates(stack, edge, settings, version) if request.send and settings.updates and edge.bundle is None else None

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bench.traces import Traces, memory_of
 from tests.edge.listen import test_process
 from tests.edge.listen.test_process import RATE_HZ, Process
 
@@ -71,3 +72,25 @@ def test_an_abort_dumps_no_core_though_the_system_would_take_one(bundle, tmp_pat
     running.process.stdin.close()
     running.end()
     assert not list(tmp_path.glob("core*"))
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="reading a process's memory needs Linux and root")
+def test_muting_leaves_no_more_than_the_last_window_in_memory_even_in_what_was_freed(bundle, tmp_path):
+    """The ring, the windows and what is waited for are overwritten, and so is every copy that was freed while it heard."""
+    pcm = np.random.default_rng(7).integers(-900, 900, 30 * RATE_HZ).astype("<i2")
+    every = RATE_HZ // 20
+    sound = Traces.of("sound", [(pcm / np.float32(32_768)).astype(np.float32)], every)
+    running = Process("-", "--rate", "16000", "--bundle", str(bundle), home=tmp_path, stdin=subprocess.PIPE, EARMARK_STATUS_S="0.1")
+    running.process.stdin.write(pcm.tobytes())
+    running.process.stdin.flush()
+    status, until = tmp_path / "state" / "status.json", time.monotonic() + 60
+    while not (status.exists() and json.loads(status.read_text())["streams"][0]["heard_s"] >= 29) and time.monotonic() < until:
+        time.sleep(0.1)
+    held = sound.found_in(memory_of(running.process.pid), is_memory=True)
+    running.process.send_signal(signal.SIGUSR1)
+    running.wait_for(lambda line: line["type"] == "mute")
+    left = sound.found_in(memory_of(running.process.pid), is_memory=True)
+    running.process.stdin.close()
+    assert running.end() == 0
+    assert held > len(sound.keys) // 2  # the search finds what is there
+    assert left <= 2 * RATE_HZ // every
