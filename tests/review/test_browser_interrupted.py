@@ -128,3 +128,26 @@ def test_a_note_tells_how_much_of_it_is_left_before_it_is_full(page, two_cases):
     assert page.locator("[data-draft]").inner_text() == "100 characters left."
     page.get_by_label("Note").fill("x" * 4000)
     assert page.locator("[data-draft]").inner_text() == "The note is full."
+
+
+def test_the_page_is_not_made_anew_under_the_hands_of_someone_who_writes(page, two_cases):
+    sign_in(page)
+    page.clock.install()
+    claim_next(page)
+    answer = '{"seconds_left": 300, "expires_at": "", "original": "open"}'  # as when a second person has agreed
+    page.route("**/heartbeat", lambda route: route.fulfill(status=200, content_type="application/json", body=answer))
+    page.evaluate("document.body.dataset.before = 'yes'")
+    page.keyboard.press("n")
+    with page.expect_response("**/heartbeat"):
+        page.keyboard.type("s")
+        page.clock.fast_forward(61_000)
+        page.clock.run_for(1_000)
+    page.keyboard.type("kids")
+    page.wait_for_timeout(300)
+    assert page.get_by_label("Note").input_value() == "skids"
+    assert page.evaluate("document.body.dataset.before") == "yes"
+    page.keyboard.press("Escape")
+    with page.expect_navigation():
+        page.clock.fast_forward(61_000)
+        page.clock.run_for(1_000)
+    assert page.get_by_label("Note").input_value() == "skids"

@@ -1,6 +1,6 @@
 // The case page under a live lease: player and playhead, heartbeat, draft.
 
-import { bind } from "/static/keys.js";
+import { bind, takesText } from "/static/keys.js";
 import { keepDraft, onDraft, readDraft } from "/static/drafts.js";
 import { startLease } from "/static/lease.js";
 import { sendCarefully } from "/static/sending.js";
@@ -168,8 +168,10 @@ function tellUnsent(text) {
 // A second person's answer opens the original, and the end of its time closes it: the page is made anew for either.
 const shown = find("original")?.dataset.original ?? (root.dataset.originalOpen ? "open" : "none");
 
+// Not under someone's hands: what they go on typing would be single keys to the new page, which record and skip.
 function follow({ original }) {
-  if (original !== shown && !(audio && !audio.paused)) location.reload();
+  const isBusy = (audio && !audio.paused) || takesText(document.activeElement);
+  if (original !== shown && !isBusy) location.reload();
 }
 
 const lease = startLease(root, { announce, lose, line: find("left"), isBusy: () => Boolean(audio) && !audio.paused, follow, isWaiting: shown === "asked" });

@@ -13,7 +13,7 @@ function isOn() {
   return localStorage.getItem(STORED) !== "off";
 }
 
-function takesText(element) {
+export function takesText(element) {
   return element.matches("textarea, select, input:not([type=radio], [type=checkbox], [type=range])") || element.isContentEditable;
 }
 
