@@ -39,7 +39,7 @@ QUIET_S = 100
 """After the speech, so that the ring holds nothing else."""
 AUDIO_EVERY, POWER_EVERY, SCORES_EVERY = RATE_HZ // 20, 11, 7
 _PATIENCE_S = 900.0
-_INSIDE = "EARMARK_BENCH_NAMESPACE"
+_INSIDE = "BENCH_IN_A_NAMESPACE"
 _LISTEN = "import sys; sys.argv[0] = 'earmark'; from earmark_cli.main import main; main()"
 
 Floats = npt.NDArray[np.float32]

@@ -20,7 +20,7 @@ from earmark_edge.decide import DecideConfigError
 from earmark_edge.doctor.announcing import check_announcing
 from earmark_edge.doctor.check import Check, Verdict
 from earmark_edge.doctor.hearing import check_bundle, inputs_checks
-from earmark_edge.doctor.machine import check_clock, check_core_dumps, check_disk, check_swap, check_telemetry, swap_limit
+from earmark_edge.doctor.machine import check_clock, check_core_dumps, check_disk, check_spelling, check_swap, check_telemetry, swap_limit
 from earmark_edge.doctor.service import check_listener, check_way_out, utc_now
 from earmark_edge.listen.clock import clock_state
 from earmark_edge.listen.inputs import inputs_of
@@ -78,6 +78,7 @@ def _checks(texts: list[str], edge: EdgeSettings) -> Iterator[Check]:
     yield check_swap(swaps.read_text(encoding="utf-8") if swaps.exists() else "", swap_limit(pid))
     yield check_core_dumps(pid)
     yield check_telemetry(os.environ)
+    yield check_spelling(os.environ)
     yield from check_way_out(edge.state, utc_now())
     yield from check_announcing(os.environ)
     yield from listener

@@ -1,14 +1,16 @@
-"""Checks of the machine: clock, disk, swap, core dumps, telemetry."""
+"""Checks of the machine: clock, disk, swap, core dumps, telemetry, settings."""
 
 from __future__ import annotations
 
 import os
 import resource
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 from earmark_edge.doctor.check import Check, fail, ok, warn
 from earmark_edge.listen.clock import ClockState
+from earmark_edge.listen.misspelt import misspelt
 
 _LEAST_FREE_BYTES = 64 * 2**20
 _WORST_CLOCK_S = 2.0
@@ -87,3 +89,9 @@ def check_core_dumps(pid: int | None) -> Check:
     if line.split()[4:5] == ["0"]:
         return ok("core dumps", "off for the listener")
     return fail("core dumps", "the listener may leave a core with what it heard", "start it by the systemd unit, which sets LimitCORE=0")
+
+
+def check_spelling(environ: Mapping[str, str]) -> Check:
+    """Settings that nothing reads; a service's own environment is checked by the listener when it starts."""
+    wrong = misspelt(environ)
+    return warn("settings", "; ".join(wrong), "all of them: docs/device.md") if wrong else ok("settings", "none is misspelt")

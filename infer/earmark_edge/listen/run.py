@@ -26,6 +26,7 @@ from earmark_edge.listen.hardening import give_back_memory, overwrite_freed_memo
 from earmark_edge.listen.health import HealthConfig
 from earmark_edge.listen.inputs import Input, inputs_of
 from earmark_edge.listen.listener import Listener, Outlets
+from earmark_edge.listen.misspelt import misspelt
 from earmark_edge.listen.mute import Mute, gpio_line
 from earmark_edge.listen.notify import ALIVE, READY, STOPPING, notify
 from earmark_edge.listen.report import JsonReport, LinesReport, ListenReport
@@ -83,6 +84,8 @@ def run(request: Request) -> int:
     report: ListenReport = JsonReport() if request.json_lines else LinesReport()
     try:
         edge, settings = EdgeSettings.from_environment(os.environ), ListenSettings.from_environment(os.environ)
+        for said in misspelt(os.environ):
+            report.tell(f"warning: {said}")
         pcm = PcmFormat(request.rate, request.channels, request.encoding) if request.rate is not None else None
         with ExitStack() as stack:
             edge = replace(edge, state=request.state or edge.state, bundle=request.bundle or edge.bundle)

@@ -1,12 +1,15 @@
+import re
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from earmark_edge.decide import DecideConfig
+from earmark_edge.listen.misspelt import misspelt
 from earmark_edge.listen.settings import ListenSettings
 from earmark_edge.settings import SettingsError
 
+ROOT = Path(__file__).resolve().parents[3]
 GIVEN = {
     "stall_s": ("2.5", 2.5),
     "silent_s": ("90", 90.0),
@@ -57,3 +60,17 @@ def test_the_owners_page_names_every_setting():
     assert len(named) > 10
     for name in named:
         assert f"`EARMARK_{name.upper()}`" in page
+
+
+def test_a_setting_that_is_misspelt_is_told_with_the_one_that_is_meant():
+    assert misspelt({"EARMARK_MUTE_GIPO": "17", "HOME": "/"}) == [
+        "EARMARK_MUTE_GIPO is no setting and does nothing; is EARMARK_MUTE_GPIO meant?"
+    ]
+    assert misspelt({"EARMARK_BANANA": "1"})[0].startswith("EARMARK_BANANA is no setting and does nothing")
+
+
+def test_every_setting_that_the_pages_name_is_known():
+    pages = (ROOT / "docs" / "device.md").read_text() + (ROOT / "docs" / "install-raspberry-pi.md").read_text()
+    named = set(re.findall(r"EARMARK_[A-Z_]*[A-Z]", pages))
+    assert len(named) > 20
+    assert misspelt(dict.fromkeys(named, "1")) == []
