@@ -22,6 +22,8 @@ OUTPUT_NAMES, POWER_NAME = ("clip_scores", "frame_scores"), "mel_power"
 EMPTY: Floats = np.zeros((1, 0, 0), np.float32)
 _QUIET = 3
 """onnxruntime's log level for errors only; its warnings are about its own optimiser."""
+_ROUNDING = 1e-6
+"""How far above 1 onnxruntime's sigmoid may round in a batch: it gives 1.0000001 for a score that is certain."""
 
 
 class ScoringError(RuntimeError):
@@ -91,9 +93,11 @@ class Scorer:
             if part.shape[0] != rows or part.shape[-1] != len(self.spec.labels):
                 msg = f"the graph gave {name} {list(part.shape)} for {rows} windows and {len(self.spec.labels)} labels"
                 raise ScoringError(msg)
-            if not (part.min(initial=0) >= 0 and part.max(initial=0) <= 1):  # also false for NaN, which would pass below every threshold
+            # Also false for NaN, which would pass below every threshold.
+            if not (part.min(initial=0) >= 0 and part.max(initial=0) <= 1 + _ROUNDING):
                 msg = f"the graph gave {name} outside [0, 1]; the bundle is unfit"
                 raise ScoringError(msg)
+            np.minimum(part, np.float32(1), out=part)
         return scores
 
 

@@ -108,6 +108,14 @@ def test_a_graph_that_gives_no_probability_raises_instead_of_staying_below_every
         scorer.run(np.zeros((1, WINDOW), np.float32))
 
 
+@pytest.mark.parametrize("where", ["clip", "frame"])
+def test_a_certain_score_that_onnxruntime_rounds_above_one_is_one(write_bundle, tmp_path, where):
+    clip, frame = np.full((1, len(LABELS)), 0.2), np.full((1, FRAMES, len(LABELS)), 0.2)
+    (clip if where == "clip" else frame)[..., 0] = np.nextafter(np.float32(1), np.float32(2))  # what its sigmoid gives for large logits
+    scores = Scorer(write_bundle(tmp_path, graph=graph_of(clip, frame))).run(np.zeros((1, WINDOW), np.float32))
+    assert (scores.clip if where == "clip" else scores.frame)[..., 0].max() == 1
+
+
 def test_a_graph_with_another_number_of_labels_raises(write_bundle, tmp_path):
     scorer = Scorer(write_bundle(tmp_path, graph=graph_of(np.full((1, 3), 0.2), np.full((1, FRAMES, 3), 0.2))))
     with pytest.raises(ScoringError, match="7 labels"):
