@@ -101,8 +101,8 @@ class LeftOut:
     """`[run]`: the pooled negatives, clips and hours."""
 
 
-def read_candidate(path: Path) -> Candidate:
-    """What a run folder or a bundle says of its training.
+def read_candidate(path: Path, whole: Manifest) -> Candidate:
+    """What a run folder or a bundle says of its training; sources without a clip of the licence tiers that it kept to were left out, too.
 
     Raises:
         CheckpointError, BundleError: it is neither.
@@ -113,7 +113,11 @@ def read_candidate(path: Path) -> Candidate:
     else:
         said = read_config(path)
         corpus = str(said.get("manifest_sha256", ""))
-    return Candidate(path, tuple(said.get("leave_out", ())), tuple(said.get("licence_tiers", ())), corpus)
+    tiers = tuple(said.get("licence_tiers", ()))
+    left = set(said.get("leave_out", ()))
+    if tiers:
+        left |= {row.source for row in whole} - {row.source for row in whole if row.licence_tier in tiers}
+    return Candidate(path, tuple(sorted(left)), tiers, corpus)
 
 
 def evaluate_left_out(
@@ -139,7 +143,7 @@ def evaluate_left_out(
     """
     with counted("reading the manifest") as progress:
         whole = read_manifest(manifest, progress=progress)
-    candidates = [read_candidate(path) for path in models]
+    candidates = [read_candidate(path, whole) for path in models]
     wanted = _assigned(candidates, sources, whole)
     taggers = _peers(peers, whole)
     used = [candidate for candidate in candidates if any(by is candidate for by in wanted.values())]

@@ -93,6 +93,7 @@ def evaluate(
 
     Sources that training left out: `earmark model evaluate runs/a runs/b manifest.csv --leave-out all`, each source by the
     run that never heard it, beside the peers' recorded scores, or beside those given with --peer, which hear the clips themselves.
+    A model of one licence tier never heard the sources of the others: `earmark model evaluate BUNDLE manifest.csv --leave-out all`.
     """
     if leave_out:
         if source or robustness or write_card:

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -142,9 +143,9 @@ def bundle(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def trained_on(bundle: Path, manifest: Path, *left_out: str) -> None:
+def trained_on(bundle: Path, manifest: Path, *left_out: str, tiers: Sequence[str] = ()) -> None:
     spec = read_bundle(bundle)
-    provenance = {"corpus_sha256": read_manifest(manifest).sha256, "leave_out": list(left_out), "licence_tiers": []}
+    provenance = {"corpus_sha256": read_manifest(manifest).sha256, "leave_out": list(left_out), "licence_tiers": list(tiers)}
     (bundle / SPEC_FILE).write_text(replace(spec, provenance=provenance).to_json())
 
 
@@ -157,6 +158,11 @@ def test_sources_that_were_not_left_out_or_by_two_models_are_refused(bundle: Pat
     trained_on(bundle, corpus_of_tones)
     with pytest.raises(ManifestError, match="nothing was left out in training"):
         evaluate_left_out([bundle], corpus_of_tones, ["all"])
+
+
+def test_sources_of_other_licence_tiers_than_those_trained_on_were_left_out_too(bundle: Path, corpus_of_tones: Path) -> None:
+    trained_on(bundle, corpus_of_tones, tiers=["open"])  # s0 is open, s1 is not
+    assert [each.source for each in evaluate_left_out([bundle], corpus_of_tones, ["all"]).sources] == ["s1"]
 
 
 def test_another_manifest_than_the_one_trained_on_is_refused(bundle: Path, corpus_of_tones: Path) -> None:
