@@ -90,12 +90,22 @@ def _beginning(config: dict[str, Any]) -> str:
         kept = (
             "asked of them to hear\n"
             "in noise, rooms and other devices what they hear without. What is read from them was learned from our labels\n"
-            "and from YAMNet, which heard the same sounds clean"
+            "and from YAMNet, which heard the same sounds clean" + _settled(config["train"])
         )
     return (
         "Its training began with the weights of EfficientAT's mn04_as (MIT licence; Schmid et al., ICASSP 2023), which were\n"
         f"trained on AudioSet's labelled excerpts of public videos, and {kept}."
     )
+
+
+def _settled(train: dict[str, Any]) -> str:
+    """What of a sensitive label's score is the two taggers', as the card tells it."""
+    told = ""
+    if alone := train.get("taggers_alone"):
+        told += f".\nThe score of {', '.join(alone)} is the taggers' alone: its clips come from one source, whose recorder would be learned"
+    if animals := train.get("animals"):
+        told += f".\n{animals:.0%} of what the taggers say of animals, which cry and scream too, is taken off each sensitive label"
+    return told
 
 
 def _consents(config: dict[str, Any]) -> str:
@@ -158,6 +168,7 @@ Soft labels: the scores of YAMNet and EfficientAT mn04_as on the same clips{"" i
 ## Calibration and thresholds
 
 Platt scaling on the validation split, for {", ".join(calibration.fitted)}{uncalibrated}.
+The three sensitive labels share one scale and one bias, since triage compares them: one of them alone may be off by what the others need.
 Thresholds: {values}. Those of scream, cry and baby_cry let through at most 0.5 % of the harmless validation clips each; the others are 0.5.
 
 ## Known limits
