@@ -20,7 +20,7 @@ from earmark_edge.consent import Consent, ConsentError
 from earmark_edge.consent_records import read_consent, write_consent
 from earmark_edge.courier import Courier, MutedError
 from earmark_edge.enrolling import enrol
-from earmark_edge.keys import KeyFileError, device_key, read_credentials
+from earmark_edge.keys import ENROLMENT_FILE, KeyFileError, device_key, read_credentials
 from earmark_edge.ledger import LedgerEntry, announced_json, lines_of, lines_of_announced
 from earmark_edge.messages import status_of
 from earmark_edge.oneline import one_line
@@ -83,7 +83,7 @@ def add_delivery_commands(app: typer.Typer) -> None:
 
 
 def enrol_command(
-    url: Annotated[str, typer.Argument(help="The review service's address, such as https://review.example.org.")],
+    url: Annotated[str, typer.Argument(metavar="URL", help="The review service's address, such as https://review.example.org.")],
     code: Annotated[str, typer.Option(help="The one-time code that `earmark review device enrol NAME` printed.")],
     state: StateOption = None,
 ) -> None:
@@ -149,6 +149,8 @@ def withdraw_consent_command(state: StateOption = None) -> None:
         with _spool(settings) as spool:
             wiped = spool.withdraw(consent.consent_id)
         typer.echo(f"consent {consent.consent_id!r} is withdrawn; {wiped} events that had not left were wiped")
+        if not (settings.state / ENROLMENT_FILE).exists():
+            return  # there is no service to tell
         try:
             with Uplink(read_credentials(settings.state)) as uplink:
                 uplink.send_consent(consent.to_bytes())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import errno
 import json
 import os
 from dataclasses import asdict, dataclass, field
@@ -138,8 +139,15 @@ def write_private(path: Path, content: bytes) -> None:
         aside.replace(path)
         sync_folder(path.parent)
     except OSError as error:
-        msg = f"{path}: cannot be written ({error.strerror})"
+        msg = f"{path}: cannot be written ({error.strerror}); {unwritten(error)}"
         raise KeyFileError(msg) from error
+
+
+def unwritten(error: OSError) -> str:
+    """What to do where a file of the state folder, or a page, cannot be written."""
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return "make room on that disk"
+    return "name a place that this user may write to (the state folder: --state or EARMARK_STATE)"
 
 
 def sync_folder(folder: Path) -> None:

@@ -117,7 +117,7 @@ def _load(path: Path, spec: BundleSpec, threads: int) -> Any:
     try:
         session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions share no parent but Exception
-        msg = f"{path}: onnxruntime cannot load it ({str(error).splitlines()[0]})"
+        msg = f"{path}: onnxruntime cannot load it ({str(error).splitlines()[0]}); export the bundle again, or update onnxruntime"
         raise BundleError(msg) from error
     inputs = [entry.name for part in (session.get_inputs(), session.get_overridable_initializers()) for entry in part]
     outputs = [entry.name for entry in session.get_outputs()]

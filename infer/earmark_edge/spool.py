@@ -13,6 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from earmark_edge.event import Event, Receipt
+from earmark_edge.keys import unwritten
 from earmark_edge.salvage import is_event, salvage
 from earmark_edge.seal import SealedParcel
 
@@ -110,7 +111,7 @@ class Spool:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             path.touch(mode=0o600)
         except OSError as error:
-            msg = f"{path}: the outbox cannot be made ({error.strerror})"
+            msg = f"{path}: the outbox cannot be made ({error.strerror}); {unwritten(error)}"
             raise SpoolError(msg) from error
         self._conn = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
         try:
@@ -381,7 +382,8 @@ def open_spool(
     try:
         return Spool(path, cap_bytes, now=now, step=step)
     except sqlite3.OperationalError as error:
-        msg = f"{path}: the outbox cannot be opened ({error})"
+        advice = "make room on that disk" if error.sqlite_errorcode == sqlite3.SQLITE_FULL else "is its folder this user's to write?"
+        msg = f"{path}: the outbox cannot be opened ({error}); {advice}"
         raise SpoolError(msg) from error
     except sqlite3.DatabaseError as error:
         aside = path.with_name(f"{path.name}.damaged-{now():%Y%m%dT%H%M%S%f}")

@@ -36,6 +36,16 @@ _UNCONSENTED = "urn:earmark:problem:consent-required"
 """The type of the problem with which a service refuses what no record of consent covers."""
 CONSENT_REQUIRED = "consent required"
 """How the text of an `UnconsentedError` begins."""
+_UNREACHED = {
+    "refused": "nothing listens there: is the service running, and are host and port right?",
+    "Name or service not known": "no such host is known: is the address spelt right, and is this machine online?",
+    "name resolution": "names cannot be looked up: is this machine online?",
+    "unreachable": "is this machine online, and in the same network as the service?",
+    "CERTIFICATE_VERIFY_FAILED": "its certificate is not trusted: is the clock right? SSL_CERT_FILE names an authority of your own",
+    "WRONG_VERSION_NUMBER": "it does not speak TLS there: is the port right?",
+    "Timeout": "no answer in time: is the service running, and does a firewall stand between?",
+}
+"""What a failure to connect says of itself (by text or by kind), and what to look at."""
 _MOST_ANSWER_BYTES = 4 * 2**20
 _MOST_PROBLEM_BYTES = 64 * 2**10
 
@@ -93,7 +103,7 @@ def checked_address(url: str) -> str:
         msg = f"{one_line(url)}: not an address ({error})"
         raise AddressError(msg) from error
     if parts.scheme not in {"http", "https"} or not host or parts.username or parts.query or parts.fragment:
-        msg = f"{one_line(url)}: expected the address of a review service, such as https://review.example.org"
+        msg = f"{one_line(url)!r}: expected the address of a review service, such as https://review.example.org"
         raise AddressError(msg)
     if parts.scheme == "http" and not is_loopback(host):
         msg = f"{one_line(url)}: plain http would carry audio over the network in the clear; use https"
@@ -282,7 +292,7 @@ class Uplink:
                 with self._client.stream(method, address, content=body, headers=headers) as answer:
                     content = _read_capped(answer, max(most_bytes, _MOST_PROBLEM_BYTES))
             except self._request_error as error:
-                cause = f"{method} {address}: {one_line(error) or type(error).__name__}"
+                cause = f"{method} {address}: {unreached(error)}"
             else:
                 if answer.status_code in _DONE:
                     if len(content) > most_bytes:
@@ -365,6 +375,13 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def unreached(error: Exception) -> str:
+    """Why there was no answer, and what to look at."""
+    said = one_line(error) or type(error).__name__
+    found = next((advice for sign, advice in _UNREACHED.items() if sign in f"{said} {type(error).__name__}"), "")
+    return f"{said}; {found}" if found else said
 
 
 def told(status: int, body: bytes) -> str:

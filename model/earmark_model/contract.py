@@ -177,7 +177,7 @@ class BundleSpec:
         try:
             raw = json.loads(text)
         except (ValueError, RecursionError) as error:
-            msg = f"not valid JSON ({error})"
+            msg = f"not valid JSON ({error}); copy the bundle again"
             raise BundleError(msg) from error
         if not isinstance(raw, dict) or not isinstance(raw.get("schema"), int):
             msg = "not a bundle description: it has no integer field 'schema'"

@@ -75,11 +75,16 @@ def test_a_lost_answer_to_an_enrolment_may_be_asked_for_again_but_not_by_another
         (None, "WRONG-CODE", 1, "not one of ours"),
         ("http://192.0.2.1", "CODE", 2, "use https"),
         ("ftp://x", "CODE", 2, "expected the address"),
-        ("http://127.0.0.1:9", "CODE", 1, "127.0.0.1:9"),
+        ("", "CODE", 2, "'': expected the address"),
+        ("http://127.0.0.1:9", "CODE", 1, "nothing listens there: is the service running, and are host and port right?"),
+        ("http://127.0.0.1:9", "CODE", 1, "the same code can be tried again"),
+        (None, "", 1, "earmark review device enrol NAME"),
+        ("PAGE", "CODE", 1, "answered 404, Not Found: there is nothing at /cases/api/v1/enrolments; expected a review service there"),
     ],
 )
 def test_an_enrolment_that_cannot_be_is_one_line_that_says_why(run, server, url, code, status, said):
-    outcome = run("enrol", url or server.url, "--code", code, status=status)
+    address = f"{server.url}/cases" if url == "PAGE" else server.url if url is None else url
+    outcome = run("enrol", address, "--code", code, status=status)
     assert said in outcome.stderr
     assert outcome.stderr.count("\n") == 1
     assert not (run.state / ENROLMENT_FILE).exists()

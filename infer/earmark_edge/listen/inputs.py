@@ -11,6 +11,7 @@ from earmark_edge.listen.microphone import MicrophoneSource
 from earmark_edge.listen.source import FileSource, InputError, PcmFormat, PcmSource, Source
 
 FFMPEG_DEVICES = ("alsa", "pulse", "lavfi", "avfoundation")
+_INPUTS = f"mic, mic:NAME, a sound file, - (PCM), an address such as rtsp://HOST/PATH, or {':DEVICE, '.join(FFMPEG_DEVICES)}:DEVICE"
 _STDIN = 0
 _NAMED = re.compile(r"([A-Za-z][\w .-]{0,30})=(.+)")
 
@@ -59,4 +60,8 @@ def _source(text: str, sample_rate_hz: int, *, pcm: PcmFormat | None, is_fast: b
         return FfmpegSource(text, sample_rate_hz)
     if kind in FFMPEG_DEVICES and rest:
         return FfmpegSource(rest, sample_rate_hz, input_options=("-f", kind))
-    return FileSource(Path(text), sample_rate_hz, is_paced=not is_fast)
+    try:
+        return FileSource(Path(text), sample_rate_hz, is_paced=not is_fast)
+    except InputError as error:
+        msg = f"{error}; an input is {_INPUTS}"
+        raise InputError(msg) from error

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
 from earmark_edge.listen.source import InputError
+from earmark_edge.oneline import one_line
 
 logger = logging.getLogger(__name__)
 
@@ -99,9 +101,13 @@ def gpio_line(pin: int) -> Callable[[], bool]:
         msg = f"a mute switch needs gpiozero ({error}): pip install 'earmark[gpio]'"
         raise InputError(msg) from error
     try:
-        button = gpiozero.Button(pin, pull_up=True)
+        with warnings.catch_warnings(action="ignore"):  # one for each driver that is not there, ahead of the one line that says it
+            button = gpiozero.Button(pin, pull_up=True)
     except Exception as error:  # gpiozero's drivers raise what they like
-        msg = f"GPIO {pin} cannot be used as a mute switch ({error})"
+        msg = (
+            f"EARMARK_MUTE_GPIO: line {pin} cannot be used as a mute switch ({one_line(error)}); is this user in the group gpio, "
+            "is a driver (lgpio) installed, and has this machine such a line? Leave it unset to go without a switch"
+        )
         raise InputError(msg) from error
 
     def is_closed() -> bool:

@@ -224,7 +224,7 @@ def _forms(piece):
         (["--send"], {}, "not enrolled"),
         ([], {"EARMARK_STALL_S": "0"}, "EARMARK_STALL_S"),
         ([], {"EARMARK_CANARY_S": "3"}, "EARMARK_CANARY_S"),
-        ([], {"EARMARK_MUTE_GPIO": "17", "GPIOZERO_PIN_FACTORY": "none of them"}, "GPIO 17"),
+        ([], {"EARMARK_MUTE_GPIO": "17", "GPIOZERO_PIN_FACTORY": "none of them"}, "EARMARK_MUTE_GPIO: line 17"),
     ],
 )
 def test_what_cannot_work_is_refused_at_once_with_what_to_do(bundle, tmp_path, arguments, environment, said):
