@@ -42,7 +42,7 @@ from earmark_edge.scorer import Scorer, ScoringError
 from earmark_edge.settings import EdgeSettings, SettingsError, bundle_to_run
 from earmark_edge.spool import SPOOL_FILE, SpoolError, open_spool
 from earmark_edge.unverified import unverified_warning
-from earmark_edge.uplink import AddressError, Uplink, UplinkError, checked_address
+from earmark_edge.uplink import AddressError, Uplink, UplinkError
 from earmark_model.contract import BundleError
 
 logger = logging.getLogger(__name__)
@@ -92,7 +92,6 @@ def run(request: Request) -> int:
             folder, version = bundle_to_run(edge.bundle, edge.state)
             scorer = Scorer(folder, threads=edge.threads)
             give_back_memory()
-            overwrite_freed_memory()
             found = inputs_of(list(request.inputs) or ["mic"], scorer.spec.sample_rate_hz, pcm=pcm, is_fast=request.fast)
             mute = Mute(edge.state / MUTE_FILE, gpio_line(settings.mute_gpio) if settings.mute_gpio is not None else None)
             updates = _updates(stack, edge, settings, version) if request.send and settings.updates and edge.bundle is None else None
@@ -129,6 +128,8 @@ def _listen(
     refuse_core_dumps()
     outlets.sink.start(listener.beats)
     stop = stack.enter_context(_signals(mute))
+    give_back_memory()
+    overwrite_freed_memory()  # nothing was heard so far; earlier, it would fill what loading takes, too
     with _running(found, inbox, scorer.spec.sample_rate_hz, mute, settings):
         notify(READY)
         listener.run(stop)
@@ -176,7 +177,7 @@ def _sink(
         return Courier(edge.state, credentials, spool, tell=tell)
 
     sealing, sending = courier(), courier()
-    checked_address(credentials.enrolment.url)
+    Uplink(credentials).close()  # what connecting loads is loaded now, and handed back before the first sound
     try:
         sealing.consent()
     except (ConsentError, MutedError) as error:

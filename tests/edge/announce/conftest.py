@@ -95,20 +95,32 @@ def broker_folder(tmp_path_factory):
     return folder
 
 
-@pytest.fixture
-def broker(broker_folder):
+@contextmanager
+def running(folder: Path, lines: str):
+    """A broker on a free port of this machine, as `lines` of its configuration say."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     user = f"user {os.environ.get('USER', 'root')}\n" if os.geteuid() == 0 else ""
-    (broker_folder / "mosquitto.conf").write_text(
-        f"{user}listener {port} 127.0.0.1\ncertfile {broker_folder / 'ca.pem'}\nkeyfile {broker_folder / 'key.pem'}\n"
-        f"password_file {broker_folder / 'passwords'}\nallow_anonymous false\npersistence false\n"
-    )
-    made = Broker(broker_folder, port)
+    (folder / "mosquitto.conf").write_text(f"{user}listener {port} 127.0.0.1\npersistence false\n{lines}")
+    made = Broker(folder, port)
     made.start()
     yield made
     made.stop()
+
+
+@pytest.fixture
+def broker(broker_folder):
+    sealed = f"certfile {broker_folder / 'ca.pem'}\nkeyfile {broker_folder / 'key.pem'}\n"
+    with running(broker_folder, f"{sealed}password_file {broker_folder / 'passwords'}\nallow_anonymous false\n") as made:
+        yield made
+
+
+@pytest.fixture
+def open_broker(broker_folder):
+    """One that speaks to whoever is on this machine, without TLS or a password."""
+    with running(broker_folder, "allow_anonymous true\n") as made:
+        yield made
 
 
 @pytest.fixture

@@ -105,3 +105,7 @@ def test_the_doctor_asks_a_webhook_without_telling_it_of_an_event(secret, status
         assert verdicts(WEBHOOK_URL=house.url, WEBHOOK_SECRET_FILE=secret("s" * 24)) == [("webhook", verdict)]
     assert [(request.method, request.body) for request in house.heard] == [("HEAD", b"")]
     assert verdicts(WEBHOOK_URL=house.url, WEBHOOK_SECRET_FILE=secret("s" * 24)) == [("webhook", Verdict.FAIL)]
+
+
+def test_a_broker_of_this_machine_needs_neither_tls_nor_a_password(open_broker):
+    assert verdicts(MQTT_URL=f"mqtt://127.0.0.1:{open_broker.port}") == [("mqtt", Verdict.OK)]
