@@ -53,6 +53,14 @@ def main(
     begin_with: Annotated[
         str, typer.Option(help="Weights of EfficientAT's mn04_as to begin with; auto: CORPUS/teachers/mn04_as.pt if it is there; none.")
     ] = "auto",
+    keep: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="With --size taught: this share of every weight of the trunk stays mn04's own (0.35); with more it hears noise less well.",
+        ),
+    ] = None,
     taught_by: Annotated[
         Path | None, typer.Option(help="Follow the network of this finished run of --size taught, which hears every sound clean.")
     ] = None,
@@ -75,7 +83,7 @@ def main(
         given = {"epochs": epochs, "minutes": minutes, "examples_per_epoch": examples_per_epoch, "batch_size": batch_size}
         asked = {name: value for name, value in given.items() if value is not None}
         config = TrainConfig(
-            **{**sized(size), **asked, "seed": seed, "precision": precision, "select_by": select_by, "select_on": select_on}
+            **{**sized(size, keep), **asked, "seed": seed, "precision": precision, "select_by": select_by, "select_on": select_on}
         )
         inputs = TrainingInputs(
             corpus,

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from earmark_cli.yamnet import PeerError
 from earmark_data.torchaudio_transforms import Resample
-from earmark_model.network import BLOCKS, EXPANSION, STEM, BlockSpec, InvertedResidual
+from earmark_model.network import EXPANSION, ORIGINAL_BLOCKS, STEM, InvertedResidual
 from earmark_model.pretrained import CLASSES, ROWS, TAGGER
 
 SAMPLE_RATE_HZ, OWN_RATE_HZ = 16_000, 32_000
@@ -33,13 +33,6 @@ SHORTEST_SAMPLES = 1_600
 
 LABELS = tuple({row: name for name, row in ROWS.items()}.get(row, f"class {row}") for row in range(CLASSES))
 """Names of the 527 classes where the corpus knows them, otherwise `class N`."""
-
-ORIGINAL_BLOCKS: tuple[BlockSpec, ...] = (
-    *BLOCKS[:12],
-    BLOCKS[12]._replace(stride=(2, 2)),
-    *(block._replace(dilation=1) for block in BLOCKS[13:]),
-)
-"""Time is halved five times, where our network stays at 160 ms."""
 
 
 class Mn04(nn.Module):

@@ -72,13 +72,13 @@ class Deployed(nn.Module):
         """See the class."""
         log_mel, fresh = self.frontend(audio, held)
         x = self.blocks(self.begin(log_mel.unsqueeze(1)))
-        pooled = self.pool(x)  # [batch, width, 1, frames / 16]
+        pooled = self.pool(x)  # [batch, width, 1, frames]
         if not self.spec.sharpness:
             pooled = torch.cat([pooled, x.mean((2, 3), keepdim=True)], 3)  # the whole, as a last frame
         x = functional.hardswish(self.embed(pooled))
         if self.beside is not None:
             x = torch.cat([x, functional.hardswish(self.beside(x))], 1)
-        scores = self._calibrated(self._with_clip(self.head(x)[:, :, 0]))  # [batch, labels, frames / 16 + 1]
+        scores = self._calibrated(self._with_clip(self.head(x)[:, :, 0]))  # [batch, labels, frames + 1]
         return scores[:, :, -1], scores[:, :, :-1].transpose(1, 2), fresh
 
     def _with_clip(self, logits: Tensor) -> Tensor:

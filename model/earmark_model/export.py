@@ -20,7 +20,7 @@ from earmark_model.calibration import OTHER, Calibration
 from earmark_model.contract import CARD_FILE, GRAPH_FILE, LABELS, SENSITIVE, SPEC_FILE, BundleSpec, Threshold, sha256_file
 from earmark_model.deployed import Deployed
 from earmark_model.graph import ROUNDED_FROM, quantised, write_graph
-from earmark_model.network import TIME_STRIDE, Tagger
+from earmark_model.network import Tagger
 
 WINDOW_SAMPLES = 32_000
 HOP_SAMPLES = 8_000
@@ -170,7 +170,7 @@ def _spec(tagger: Tagger, thresholds: Mapping[str, Threshold], provenance: Mappi
         sample_rate_hz=frontend.sample_rate_hz,
         window_samples=WINDOW_SAMPLES,
         hop_samples=HOP_SAMPLES,
-        frame_hop_samples=frontend.hop_samples * TIME_STRIDE,
+        frame_hop_samples=frontend.hop_samples * tagger.network.spec.time_stride,
         thresholds=dict(thresholds),
         graph_sha256=graph_sha256,
         provenance=dict(provenance),

@@ -17,8 +17,6 @@ from torch import Tensor, nn
 from earmark_model.contract import LABELS
 from earmark_model.frontend import FrontendSpec, LogMel
 
-TIME_STRIDE = 16
-"""Log-mel frames per network frame: the stem and three blocks halve time."""
 STEM = 8
 EXPANSION = 6
 
@@ -35,7 +33,7 @@ class BlockSpec(NamedTuple):
     hard_swish: bool = True
 
 
-BLOCKS = (
+ORIGINAL_BLOCKS = (
     BlockSpec(3, 8, 8, hard_swish=False),
     BlockSpec(3, 24, 16, stride=(2, 2), hard_swish=False),
     BlockSpec(3, 32, 16, hard_swish=False),
@@ -48,20 +46,26 @@ BLOCKS = (
     BlockSpec(3, 72, 32),
     BlockSpec(3, 192, 48, 48),
     BlockSpec(3, 272, 48, 72),
-    # The original halves time here once more; these stay at 160 ms and reach as far by dilation, which its weights fit exactly.
-    BlockSpec(5, 272, 64, 72, (2, 1)),
-    BlockSpec(5, 384, 64, 96, dilation=2),
-    BlockSpec(5, 384, 64, 96, dilation=2),
+    BlockSpec(5, 272, 64, 72, (2, 2)),
+    BlockSpec(5, 384, 64, 96),
+    BlockSpec(5, 384, 64, 96),
 )
+BLOCKS = (
+    *ORIGINAL_BLOCKS[:-3],
+    ORIGINAL_BLOCKS[-3]._replace(stride=(2, 1)),
+    *(block._replace(dilation=2) for block in ORIGINAL_BLOCKS[-2:]),
+)
+"""Where the original halves time a fifth time these do not, and reach as far by dilation, which its weights fit exactly."""
 
 
 @dataclass(frozen=True, slots=True)
 class NetworkSpec:
     """Size of the network; part of the model.
 
-    The first `blocks` of `BLOCKS` are built; `embedding` is the width before the scores. A frame's score hears the mean of
-    `pooled_frames` frames (odd; 7 are 1.1 s). `sharpness` of the pooling: a clip's logit lies between the mean (towards 0) and the
-    maximum (towards infinity) of its frames' logits; exactly 0 hears the mean of all frames as one, as the tagger was trained.
+    The first `blocks` of `BLOCKS` are built, where `coarse` those of `ORIGINAL_BLOCKS`, whose frames are twice as long and cost a fifth
+    less; `embedding` is the width before the scores. A frame's score hears the mean of `pooled_frames` frames (odd; 7 of 160 ms are
+    1.1 s). `sharpness` of the pooling: a clip's logit lies between the mean (towards 0) and the maximum (towards infinity) of its
+    frames' logits; exactly 0 hears the mean of all frames as one, as the tagger was trained.
     `beside` adds so many units between the embedding and the scores, which read both. `teacher_labels` adds a head that learns
     two taggers' scores beside the labels; it is dropped at export.
     """
@@ -73,6 +77,7 @@ class NetworkSpec:
     sharpness: float = 3.0
     beside: int = 0
     teacher_labels: int = 0
+    coarse: bool = False
 
     def __post_init__(self) -> None:
         if not 7 <= self.blocks <= len(BLOCKS):  # noqa: PLR2004 - with fewer, time would not be halved four times
@@ -84,6 +89,16 @@ class NetworkSpec:
         if not (0 <= self.dropout < 1 and min(self.sharpness, self.beside, self.teacher_labels) >= 0 and self.embedding > 0):
             msg = f"need 0 <= dropout < 1, sharpness >= 0, embedding > 0, beside >= 0, teacher_labels >= 0, got {self}"
             raise ValueError(msg)
+
+    @property
+    def built(self) -> tuple[BlockSpec, ...]:
+        """The blocks."""
+        return (ORIGINAL_BLOCKS if self.coarse else BLOCKS)[: self.blocks]
+
+    @property
+    def time_stride(self) -> int:
+        """Log-mel frames per network frame: the stem halves time, and so do blocks."""
+        return 2 * math.prod(block.stride[1] for block in self.built)
 
 
 class Logits(NamedTuple):
@@ -144,14 +159,14 @@ def _convolution(
 
 
 class Network(nn.Module):
-    """Log-mel `[batch, mels, frames]` to `Logits`. Frames are 16 log-mel frames (160 ms) apart."""
+    """Log-mel `[batch, mels, frames]` to `Logits`. Frames are `NetworkSpec.time_stride` log-mel frames apart."""
 
     def __init__(self, spec: NetworkSpec) -> None:
         super().__init__()
         self.spec = spec
         layers: list[nn.Module] = [_convolution(1, STEM, 3, (2, 2), activation=True)]
         width = STEM
-        for block in BLOCKS[: spec.blocks]:
+        for block in spec.built:
             layers.append(InvertedResidual(width, block))
             width = block.outputs
         layers.append(_convolution(width, EXPANSION * width, 1, activation=True))
@@ -166,11 +181,11 @@ class Network(nn.Module):
 
     def forward(self, log_mel: Tensor) -> Logits:
         """See the class."""
-        x = self.features(log_mel.unsqueeze(1)).mean(2)  # [batch, width, frames / 16]
+        x = self.features(log_mel.unsqueeze(1)).mean(2)  # [batch, width, frames]
         pooled = self.pool(x)
         if not self.spec.sharpness:
             pooled = torch.cat([pooled, x.mean(2, keepdim=True)], 2)  # the whole, as a last frame
-        x = self.dropout(self.embedded(pooled))  # [batch, frames / 16 (+ 1), embedding]
+        x = self.dropout(self.embedded(pooled))  # [batch, frames (+ 1), embedding]
         if self.beside is not None:
             x = torch.cat([x, nn.functional.hardswish(self.beside(x))], 2)
         clip, frames = self._pool(self.head(x))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass, field
 from typing import Any
@@ -46,7 +47,7 @@ SIZES: dict[str, dict[str, Any]] = {
     # the tagger learns to say of a degraded sound what it says of the clean one, and new heads read it: see earmark_model.trunk
     "taught": {
         "heads": HeadsConfig(),
-        "network": NetworkSpec(sharpness=0.0, beside=256),
+        "network": NetworkSpec(pooled_frames=3, sharpness=0.0, beside=256, coarse=True),
         "epochs": 6,
         "batch_size": 32,
         "learning_rate": 5e-4,
@@ -64,16 +65,21 @@ VALIDATED_ON = ("val", "left-out")
 """Names of what a run is validated on: the split val, and the clips of the sources that it was told to leave out."""
 
 
-def sized(size: str) -> dict[str, Any]:
-    """What a size changes in a `TrainConfig`.
+def sized(size: str, keep: float | None = None) -> dict[str, Any]:
+    """What a size changes in a `TrainConfig`; `keep` in place of that of its `HeadsConfig`.
 
     Raises:
-        ValueError: there is no such size.
+        ValueError: there is no such size, or it has no trunk of which a share could be kept, or that is no share.
     """
     if size not in SIZES:
         msg = f"--size must be one of {', '.join(SIZES)}, got {size!r}"
         raise ValueError(msg)
-    return SIZES[size]
+    if keep is None:
+        return SIZES[size]
+    if "heads" not in SIZES[size]:
+        msg = f"--keep belongs to --size taught, whose trunk is drawn back before its heads are learned, not to --size {size}"
+        raise ValueError(msg)
+    return {**SIZES[size], "heads": dataclasses.replace(SIZES[size]["heads"], keep=keep)}
 
 
 @dataclass(frozen=True, slots=True)

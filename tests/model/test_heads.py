@@ -11,7 +11,7 @@ import torch
 from earmark_model.contract import LABELS
 from earmark_model.heads import Heard, learn_heads
 from earmark_model.network import Network, NetworkSpec
-from earmark_model.train_config import SIZES, HeadsConfig, TrainConfig
+from earmark_model.train_config import SIZES, HeadsConfig, TrainConfig, sized
 
 SPEC = NetworkSpec(blocks=7, embedding=16, sharpness=0.0, beside=8, teacher_labels=3, dropout=0.0)
 CONFIG = HeadsConfig(rounds=80, batch_size=32, learning_rate=1e-2)
@@ -85,3 +85,12 @@ def test_heads_learned_apart_need_units_beside_the_embedding() -> None:
         TrainConfig(heads=HeadsConfig())
     with pytest.raises(ValueError, match="rounds must be positive"):
         HeadsConfig(rounds=0)
+
+
+def test_another_share_of_the_trunk_may_be_kept() -> None:
+    assert TrainConfig(**sized("taught", 0.7)).heads == dataclasses.replace(HeadsConfig(), keep=0.7)
+    assert TrainConfig(**sized("taught")).heads == HeadsConfig()
+    with pytest.raises(ValueError, match=r"--keep belongs to --size taught.*not to --size small"):
+        sized("small", 0.7)
+    with pytest.raises(ValueError, match=r"keep is a share in \[0, 1\], got 1.5"):
+        sized("taught", 1.5)

@@ -22,6 +22,19 @@ def test_every_length_gives_a_frame_per_160_ms_and_one_clip_score_per_label(tagg
     assert logits.teacher.shape == (2, 5)
 
 
+def test_coarse_frames_are_twice_as_long_and_the_last_whole_is_heard_alike() -> None:
+    torch.manual_seed(1)
+    fine = Network(NetworkSpec(sharpness=0.0)).eval()
+    coarse = Network(NetworkSpec(sharpness=0.0, coarse=True)).eval()
+    coarse.load_state_dict(fine.state_dict())
+    assert (fine.spec.time_stride, coarse.spec.time_stride, NetworkSpec(blocks=10, coarse=True).time_stride) == (16, 32, 16)
+    steady = torch.randn(1, 103, 1).expand(1, 103, 320)
+    with torch.inference_mode():
+        fine_frames, coarse_frames = fine(steady).frames, coarse(steady).frames
+    assert (fine_frames.shape[1], coarse_frames.shape[1]) == (20, 10)
+    torch.testing.assert_close(coarse_frames[:, 5], fine_frames[:, 10], rtol=1e-4, atol=1e-5)  # away from the padded edges
+
+
 def test_the_network_stays_within_a_million_parameters() -> None:
     assert parameters(Tagger(FrontendSpec(), NetworkSpec())) < 1_000_000
 
