@@ -6,12 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from earmark_review.agreement import Share, week_of
+from earmark_review.agreement import Agreement, Share, week_of
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A week's value in [0, 1] with its interval; `left` is its place from the left in per cent."""
+    """A week's place in the plot, from the left in per cent, and its value in [0, 1] of the plot's height with its interval.
+
+    `number` stands beside it.
+    """
 
     left: float
     week: str
@@ -19,6 +22,7 @@ class Point:
     low: float
     high: float
     words: str
+    number: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +64,22 @@ def share_trend(shares: Mapping[str, Share], weeks: Sequence[str]) -> Sequence[P
     ]
 
 
-def value_trend(values: Mapping[str, float | None], weeks: Sequence[str]) -> Sequence[Point]:
-    """A number's way over weeks, drawn from 0 to 1; what lies below 0 stands at 0 and keeps its number in words."""
+def alpha_trend(agreed: Mapping[str, Agreement], weeks: Sequence[str]) -> Sequence[Point]:
+    """Alpha's way over weeks, from -1 at the bottom to 1 at the top; weeks of which it says nothing have no point."""
     drawn = []
     for i, week in enumerate(weeks):
-        value = values.get(week)
-        if value is not None:
-            at = max(0.0, value)
-            drawn.append(Point(_middle(i, weeks), week, at, at, at, f"{week}: {value:.2f}"))
+        one = agreed.get(week)
+        if one is not None and one.alpha is not None:
+            at, number = (1 + one.alpha) / 2, signed(one.alpha)
+            drawn.append(
+                Point(_middle(i, weeks), week, at, at, at, f"{week}: {number} ({one.count} case{'' if one.count == 1 else 's'})", number)
+            )
     return drawn
+
+
+def signed(number: float) -> str:
+    """Two decimals; below nought with a minus sign, which is as wide as a figure."""
+    return f"{number:.2f}".replace("-", "\N{MINUS SIGN}").replace("\N{MINUS SIGN}0.00", "0.00")
 
 
 def share_by_day(shares: Mapping[str, Share], days: Sequence[str]) -> ShareByDay:

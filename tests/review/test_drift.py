@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from earmark_review.accounts import Role
-from earmark_review.agreement import Share, week_of
-from earmark_review.charts import bars, share_trend, value_trend, weeks_until
+from earmark_review.agreement import Agreement, Share, week_of
+from earmark_review.charts import alpha_trend, bars, share_trend, weeks_until
 from earmark_review.store.drift import BINS, LEAST, compared, drift, js_distance
 
 
@@ -70,8 +70,10 @@ def test_points_stand_over_their_weeks_and_empty_weeks_have_none():
     [first, second] = share_trend({"2026-W01": Share(1, 2), "2026-W03": Share(0, 0), "2026-W04": Share(3, 3)}, weeks)
     assert (first.left, second.left, second.value) == (12.5, 87.5, 1.0)
     assert first.low < first.value < first.high
-    [below] = value_trend({"2026-W02": -0.25, "2026-W03": None}, weeks)
-    assert (below.value, below.words) == (0.0, "2026-W02: -0.25")
+    agreed = {"2026-W01": Agreement(1, -0.001), "2026-W02": Agreement(4, -0.5), "2026-W03": Agreement(2, None)}
+    [nought, below] = alpha_trend(agreed, weeks)
+    assert (below.value, below.words, below.number) == (0.25, "2026-W02: \N{MINUS SIGN}0.50 (4 cases)", "\N{MINUS SIGN}0.50")
+    assert (nought.words, nought.number) == ("2026-W01: 0.00 (1 case)", "0.00")
 
 
 def test_bars_are_as_tall_as_their_counts():

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, select
 
 from earmark_model.contract import Reason
-from earmark_review.agreement import Share, alpha, week_of
+from earmark_review.agreement import Agreement, Look, QueueAgreement, Share, agreement_by_sound, agreement_in, week_of
 from earmark_review.cases import CLAIMABLE, Queue, Verdict
 from earmark_review.misses import Misses
 from earmark_review.store.drift import Histogram, drift, model_of
@@ -46,15 +46,6 @@ class Precision:
 
 
 @dataclass(frozen=True, slots=True)
-class Agreement:
-    """Krippendorff's alpha over the cases of a kind of sound, or of a week, that two people looked at."""
-
-    name: str
-    cases: int
-    alpha: float | None
-
-
-@dataclass(frozen=True, slots=True)
 class Overview:
     """Everything on the page."""
 
@@ -63,8 +54,8 @@ class Overview:
     """Cases of the last weeks that nobody decided in time, of all that closed."""
     expired_by_week: Mapping[str, Share]
     precision: Sequence[Precision]
-    by_sound: Sequence[Agreement]
-    by_week: Sequence[Agreement]
+    agreement: Sequence[QueueAgreement]
+    by_sound: Mapping[str, Agreement]
     golden: Share
     drift: Sequence[Histogram]
     devices: Sequence[Standing]
@@ -74,15 +65,15 @@ class Overview:
 def overview(conn: Connection, now: datetime) -> Overview:
     """The figures as of `now`, over the last `WEEKS` weeks."""
     since = now - timedelta(weeks=WEEKS)
-    by_sound, by_week = _agreement(conn, since)
+    looks = _looks(conn, since)
     expired = _expired(conn, since)
     return Overview(
         depths=_depths(conn, now),
         expired=Share(sum(share.hits for share in expired.values()), sum(share.count for share in expired.values())),
         expired_by_week=expired,
         precision=_precision(conn, since),
-        by_sound=by_sound,
-        by_week=by_week,
+        agreement=[agreement_in(queue, looks, since) for queue in Queue],
+        by_sound=agreement_by_sound(looks, since),
         golden=Share(*golden_hits(conn)),
         drift=drift(conn, since),
         devices=fleet(conn, now),
@@ -120,26 +111,14 @@ def _precision(conn: Connection, since: datetime) -> Sequence[Precision]:
     return [Precision(model, week, Share(sum(hits), len(hits))) for (model, week), hits in sorted(told.items())]
 
 
-def _agreement(conn: Connection, since: datetime) -> tuple[Sequence[Agreement], Sequence[Agreement]]:
-    is_golden = cases.c.case_id.in_(select(golden_cases.c.case_id))
+def _looks(conn: Connection, since: datetime) -> Sequence[Look]:
+    """Every look at the cases that were looked at since then, the oldest first: golden ones come back after months."""
+    recent = select(verdicts.c.case_id).where(verdicts.c.decided_at > since)
     query = (
-        select(verdicts.c.case_id, verdicts.c.verdict, verdicts.c.decided_at, events.c.label)
+        select(verdicts.c.case_id, events.c.label, verdicts.c.queue, verdicts.c.verdict, verdicts.c.decided_at)
         .join(cases, cases.c.case_id == verdicts.c.case_id)
         .join(events, events.c.event_row == cases.c.event_row)
-        .where(verdicts.c.queue.in_([str(Queue.FIRST), str(Queue.SECOND)]), verdicts.c.decided_at > since, ~is_golden)
-        .order_by(verdicts.c.decided_at)
+        .where(verdicts.c.case_id.in_(recent))
+        .order_by(verdicts.c.decided_at, verdicts.c.verdict_id)
     )
-    looks: defaultdict[str, list[Verdict]] = defaultdict(list)
-    sound, week = {}, {}
-    for row in conn.execute(query):
-        looks[row.case_id].append(Verdict(row.verdict))
-        sound[row.case_id], week[row.case_id] = row.label, week_of(row.decided_at)
-    twice = {case_id: given for case_id, given in looks.items() if len(given) > 1}
-    return _grouped(twice, sound), _grouped(twice, week)
-
-
-def _grouped(twice: dict[str, list[Verdict]], names: dict[str, str]) -> Sequence[Agreement]:
-    groups: defaultdict[str, list[list[Verdict]]] = defaultdict(list)
-    for case_id, given in twice.items():
-        groups[names[case_id]].append(given)
-    return [Agreement(name, len(given), alpha(given)) for name, given in sorted(groups.items())]
+    return [Look(row.case_id, row.label, Queue(row.queue), Verdict(row.verdict), row.decided_at) for row in conn.execute(query)]

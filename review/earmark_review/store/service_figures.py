@@ -34,6 +34,7 @@ _COUNTED: Mapping[Action, tuple[str, str]] = {
 LATE: Mapping[str, str] = {
     "miss_rate": "Estimated share of sounds that the ear missed, with its interval",
     "agreement_alpha": "Krippendorff's alpha between first and second looks",
+    "queue_agreement_alpha": "Krippendorff's alpha of the looks in a queue with one another and with those before",
     "score_drift": "Jensen-Shannon distance of the last week's scores from those before",
 }
 """Gauges that there are none of until enough was judged, and what they tell."""
@@ -102,8 +103,11 @@ def _shares(seen: Overview) -> Sequence[Figure]:
     if misses.rate is not None and misses.rate_interval is not None:
         bounds = (("estimate", misses.rate), *zip(("low", "high"), misses.rate_interval, strict=True))
         figures += [_late("miss_rate", value, ("bound", bound)) for bound, value in bounds]
-    alphas = [(one.name, one.alpha) for one in seen.by_sound if one.alpha is not None]
-    figures += [_late("agreement_alpha", alpha, ("sound", name)) for name, alpha in alphas]
+    figures += [_late("agreement_alpha", one.alpha, ("sound", sound)) for sound, one in seen.by_sound.items() if one.alpha is not None]
+    queues = [(str(one.queue), one.whole) for one in seen.agreement]
+    figures += [_late("queue_agreement_alpha", one.alpha, ("queue", queue)) for queue, one in queues if one.alpha is not None]
+    words = "Cases that alpha compares the labels of"
+    figures += [Figure("queue_agreement_cases", words, "gauge", one.count, ("queue", queue)) for queue, one in queues]
     latest = {one.model: one.distance for one in seen.drift if one.distance is not None}
     return [*figures, *(_late("score_drift", far, ("model", model[:12])) for model, far in latest.items())]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fastapi import APIRouter, Request, Response
 
 from earmark_review.agreement import Share
-from earmark_review.charts import Bar, Point, bars, share_trend, value_trend, weeks_until
+from earmark_review.charts import Bar, Point, alpha_trend, bars, share_trend, signed, weeks_until
 from earmark_review.store.drift import Histogram
 from earmark_review.store.overview import AGES_H, WEEKS, Precision, overview
 from earmark_review.web.guards import ServiceOf, Who
@@ -42,7 +42,8 @@ def figures_page(request: Request, service: ServiceOf, _who: Who) -> Response:
         ages_h=AGES_H,
         expired=share_trend(seen.expired_by_week, weeks),
         precision=_by_model(seen.precision, weeks),
-        agreement=value_trend({one.name: one.alpha for one in seen.by_week}, weeks),
+        agreement={one.queue: alpha_trend(one.weeks, weeks) for one in seen.agreement},
+        signed=signed,
         drift=_drawn(seen.drift),
         in_trouble=[one for one in seen.devices if one.troubles],
     )
