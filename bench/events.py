@@ -8,9 +8,10 @@ from earmark_edge.consent import Consent
 from earmark_edge.event import ClipObject, Event
 from earmark_edge.signature import Purpose, sign
 from earmark_model.contract import LABELS, Reason
+from earmark_review.keystore import SignedRecord
 from earmark_review.service import Service
+from earmark_review.store.consents import take_consent
 from earmark_review.store.devices import device_of
-from earmark_review.store.liveness import take_consent
 
 CONSENT_ID = "consent"
 
@@ -42,7 +43,7 @@ def consented(service: Service, token: str, device_key: bytes) -> None:
     """Keep the record of consent that the events name, as the device of this token would have sent it."""
     now = datetime.now(UTC)
     given, expires = ((now + timedelta(days=days)).isoformat() for days in (-1, 30))
-    record = Consent(CONSENT_ID, (0, 1, 2), may_train=False, given_at=given, expires_at=expires, labels=LABELS)
-    payload = record.to_bytes()
+    consent = Consent(CONSENT_ID, (0, 1, 2), may_train=False, given_at=given, expires_at=expires, labels=LABELS)
+    payload = consent.to_bytes()
     with service.database.writing() as conn:
-        take_consent(conn, device_of(conn, token), record, payload, sign(device_key, Purpose.CONSENT, payload), now)
+        take_consent(conn, device_of(conn, token), consent, SignedRecord(payload, sign(device_key, Purpose.CONSENT, payload)), now)

@@ -79,6 +79,7 @@ class Action(StrEnum):
     OBJECT_DROPPED = "object.dropped"
     KEYS_DESTROYED = "keys.destroyed"
     CONSENT_RECORDED = "consent.recorded"
+    CONSENT_RECORDED_AGAIN = "consent.recorded_after_restore"
     POLICY_ISSUED = "policy.issued"
     CANARY_MISSED = "canary.missed"
     BUNDLE_OFFERED = "bundle.offered"

@@ -1,6 +1,6 @@
 """The wrapped data keys, in a database of their own that backups leave out: without its key, a clip in any copy is noise.
 
-Beside them stands what was deleted, for the same reason: a restored backup holds its rows again, and knows nothing of the deletion.
+Beside them stands what was deleted, and what households changed in their consent, for the same reason: a restored backup knows neither.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import sqlite3
 import threading
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,12 +27,30 @@ _COLUMNS = "device_id INTEGER NOT NULL, event_id TEXT NOT NULL, tier INTEGER NOT
 _Key = tuple[int, str, int, bytes]
 _PRIMARY = "PRIMARY KEY (device_id, event_id, tier)"
 _ERASED = "CREATE TABLE IF NOT EXISTS erased_events (device_id INTEGER NOT NULL, event_id TEXT NOT NULL, PRIMARY KEY (device_id, event_id))"
+_NOTED = "device_id INTEGER NOT NULL, consent_id TEXT NOT NULL"
+_NOTED_PRIMARY = "PRIMARY KEY (device_id, consent_id)"
 _KEEP = (  # PostgreSQL's
     "INSERT INTO wrapped_keys VALUES (:device_id, :event_id, :tier, :wrapped) "
     "ON CONFLICT (device_id, event_id, tier) DO UPDATE SET wrapped = excluded.wrapped"
 )
+_NOTE = (
+    "INSERT INTO noted_consents VALUES (:device_id, :consent_id, :payload, :signature) "
+    "ON CONFLICT (device_id, consent_id) DO UPDATE SET payload = excluded.payload, signature = excluded.signature"
+)
+_NOTED_ALL = "SELECT device_id, consent_id, payload, signature FROM noted_consents"
 _TRIAL: _Key = (0, "trial", 0, b"")
 """No device has this number."""
+
+ConsentName = tuple[int, str]
+"""The device that sent a record of consent, and the record's id."""
+
+
+@dataclass(frozen=True, slots=True)
+class SignedRecord:
+    """A record of consent as it came, and the device's signature over it."""
+
+    payload: bytes
+    signature: bytes
 
 
 class KeyStore(Protocol):
@@ -59,6 +78,12 @@ class KeyStore(Protocol):
 
     def erased(self) -> set[tuple[int, str]]:
         """Every event that was ever noted as deleted."""
+
+    def note_consent(self, device_id: int, consent_id: str, record: SignedRecord) -> None:
+        """Remember a record that took another's place, such as a withdrawal; of those of one name the last one noted counts."""
+
+    def noted_consents(self) -> dict[ConsentName, SignedRecord]:
+        """Every record that was noted."""
 
     def try_keeping(self) -> None:
         """Insist that the store takes keys, by one that is taken back at once."""
@@ -107,6 +132,8 @@ class SqliteKeys:
                 self._conn.execute(f"PRAGMA {pragma}")
             self._conn.execute(f"CREATE TABLE IF NOT EXISTS wrapped_keys ({_COLUMNS}, wrapped BLOB NOT NULL, {_PRIMARY}) WITHOUT ROWID")
             self._conn.execute(f"{_ERASED} WITHOUT ROWID")
+            noted = f"{_NOTED}, payload BLOB NOT NULL, signature BLOB NOT NULL, {_NOTED_PRIMARY}"
+            self._conn.execute(f"CREATE TABLE IF NOT EXISTS noted_consents ({noted}) WITHOUT ROWID")
         except (OSError, sqlite3.DatabaseError) as error:
             msg = f"{path}: cannot be opened as the key store ({error})"
             raise DatabaseError(msg) from error
@@ -152,6 +179,18 @@ class SqliteKeys:
             return set(self._conn.execute("SELECT device_id, event_id FROM erased_events").fetchall())
 
     @_told()
+    def note_consent(self, device_id: int, consent_id: str, record: SignedRecord) -> None:
+        """As the protocol says."""
+        with self._turn:
+            self._conn.execute(_NOTE, _words_of(device_id, consent_id, record))
+
+    @_told()
+    def noted_consents(self) -> dict[ConsentName, SignedRecord]:
+        """As the protocol says."""
+        with self._turn:
+            return _noted(self._conn.execute(_NOTED_ALL).fetchall())
+
+    @_told()
     def try_keeping(self) -> None:
         """As the protocol says."""
         with self._turn:
@@ -190,6 +229,8 @@ class PostgresKeys:
                 conn.execute(text("SELECT pg_advisory_xact_lock(1)"))  # of two that start at once, one makes the table
                 conn.execute(text(f"CREATE TABLE IF NOT EXISTS wrapped_keys ({_COLUMNS}, wrapped BYTEA NOT NULL, {_PRIMARY})"))
                 conn.execute(text(_ERASED))
+                noted = f"{_NOTED}, payload BYTEA NOT NULL, signature BYTEA NOT NULL, {_NOTED_PRIMARY}"
+                conn.execute(text(f"CREATE TABLE IF NOT EXISTS noted_consents ({noted})"))
         except SQLAlchemyError as error:
             where, cause = self._engine.url.render_as_string(), str(error.__cause__ or error).strip()
             msg = f"{where}: cannot be opened as the key store ({cause})"
@@ -235,6 +276,18 @@ class PostgresKeys:
             return {(row[0], row[1]) for row in conn.execute(text("SELECT device_id, event_id FROM erased_events"))}
 
     @_told()
+    def note_consent(self, device_id: int, consent_id: str, record: SignedRecord) -> None:
+        """As the protocol says."""
+        with self._engine.begin() as conn:
+            conn.execute(text(_NOTE), _words_of(device_id, consent_id, record))
+
+    @_told()
+    def noted_consents(self) -> dict[ConsentName, SignedRecord]:
+        """As the protocol says."""
+        with self._engine.connect() as conn:
+            return _noted(conn.execute(text(_NOTED_ALL)).all())
+
+    @_told()
     def try_keeping(self) -> None:
         """As the protocol says."""
         words = dict(zip(("device_id", "event_id", "tier", "wrapped"), _TRIAL, strict=True))
@@ -255,7 +308,7 @@ class PostgresKeys:
 
 
 def move_keys(source: KeyStore, url: str) -> int:
-    """Copy every key, and what was noted as deleted, into the empty store at `url` and return how many keys there are.
+    """Copy every key, and what was noted beside them, into the empty store at `url` and return how many keys there are.
 
     Raises:
         DatabaseError: it cannot be opened, or holds keys already.
@@ -269,6 +322,8 @@ def move_keys(source: KeyStore, url: str) -> int:
         for device_id, event_id, tier, wrapped in keys:
             target.keep(device_id, event_id, tier, wrapped)
         target.note_erased(source.erased())
+        for (device_id, consent_id), record in source.noted_consents().items():
+            target.note_consent(device_id, consent_id, record)
         return len(keys)
     finally:
         target.close()
@@ -279,3 +334,11 @@ def _found(row: Sequence[Any] | None) -> bytes:
         msg = "the clip's key was destroyed, so nobody can open it any more"
         raise KeyGoneError(msg)
     return bytes(row[0])
+
+
+def _words_of(device_id: int, consent_id: str, record: SignedRecord) -> dict[str, Any]:
+    return {"device_id": device_id, "consent_id": consent_id, "payload": record.payload, "signature": record.signature}
+
+
+def _noted(rows: Sequence[Sequence[Any]]) -> dict[ConsentName, SignedRecord]:
+    return {(row[0], row[1]): SignedRecord(bytes(row[2]), bytes(row[3])) for row in rows}

@@ -21,11 +21,11 @@ from earmark_review.blob_folder import BlobFolder
 from earmark_review.blobs import BlobStore
 from earmark_review.bundle_files import BundleFiles
 from earmark_review.decryptor import Decryptor
-from earmark_review.erasures import erase_again
 from earmark_review.errors import BlobStoreError, DatabaseError, ReviewError, UnknownEventError
 from earmark_review.identity import ServiceIdentity, open_identity
 from earmark_review.keystore import KeyStore, open_keystore
 from earmark_review.mailing import mail_head
+from earmark_review.restored import catch_up
 from earmark_review.settings import ReviewSettings
 from earmark_review.store.caseload import held_blobs
 from earmark_review.store.database import Database
@@ -263,7 +263,7 @@ def open_service(settings: ReviewSettings, *, now: Callable[[], datetime] = utc_
     keys = open_keystore(key_folder / "wrapped.db", settings.keys)
     database = Database(settings.sqlalchemy_url)
     database.migrate()
-    erase_again(database, keys, blobs, now())
+    catch_up(database, keys, blobs, now())
     hasher = hasher or PasswordHasher()
     return Service(settings, database, blobs, hasher, SignIn(database, hasher, settings), now, keys, identity)
 

@@ -9,6 +9,7 @@ import httpx
 from fastapi import FastAPI
 from tests.review.sendings import Sending, digest_field, signature_field, wrapped_field
 
+from earmark_edge.consent import Consent
 from earmark_edge.event import Receipt
 from earmark_edge.messages import Heartbeat
 from earmark_edge.signature import Purpose
@@ -71,6 +72,10 @@ class Sender:
         given = {"content-type": "application/json", **signature_field(payload, Purpose.HEARTBEAT, self.name)}
         answer = self.client.post("/api/v1/heartbeat", content=payload, headers=given)
         assert answer.status_code == 204, answer.text
+
+    def give_consent(self, consent: Consent) -> httpx.Response:
+        payload = consent.to_bytes()
+        return self.client.put("/api/v1/consent", content=payload, headers=signature_field(payload, Purpose.CONSENT, self.name))
 
     def send(self, one: Sending) -> Receipt:
         answers = [self.post(one.payload)]

@@ -6,14 +6,15 @@ import shutil
 
 import pytest
 from sqlalchemy import func, select
-from tests.review.house import House
+from tests.review.house import CONSENTED, House
 from tests.review.sendings import sending
 from typer.testing import CliRunner
 
+from earmark_edge.consent import Consent
 from earmark_review import audit
 from earmark_review.cli import app
 from earmark_review.errors import DatabaseError, KeyGoneError
-from earmark_review.keystore import open_keystore
+from earmark_review.keystore import SignedRecord, open_keystore
 from earmark_review.store.database import Database
 from earmark_review.store.schema import metadata
 
@@ -52,6 +53,17 @@ def test_what_was_deleted_is_noted_once_and_for_good(keys):
     assert keys.erased() == {(1, "event-1"), (2, "event-1"), (1, "ü'); --")}
 
 
+def test_of_the_records_of_consent_that_were_noted_the_last_of_each_name_counts(keys):
+    assert keys.noted_consents() == {}
+    keys.note_consent(1, "consent-1", SignedRecord(b"first", b"\0" * 64))
+    keys.note_consent(2, "consent-1", SignedRecord(b"another device's", b"\1" * 64))
+    keys.note_consent(1, "consent-1", SignedRecord(b"last", b"\2" * 64))
+    assert keys.noted_consents() == {
+        (1, "consent-1"): SignedRecord(b"last", b"\2" * 64),
+        (2, "consent-1"): SignedRecord(b"another device's", b"\1" * 64),
+    }
+
+
 @pytest.mark.parametrize("url", ["sqlite:///keys.db", "mysql://x/y"])
 def test_a_key_store_at_another_address_is_refused(tmp_path, url):
     with pytest.raises(DatabaseError, match="postgresql://"):
@@ -68,6 +80,9 @@ def test_an_installation_moves_to_postgresql_and_goes_on_there(house, sender, ad
     sender.send(sending("event-2", masked=True))
     sender.send(sending("event-4"))
     house.service.delete_event("kitchen", "event-4")
+    sender.give_consent(Consent("consent-0", **CONSENTED, withdrawn_at="2026-03-01T00:00:00+00:00"))
+    noted = house.service.keys.noted_consents()
+    assert len(noted) == 1
     before = contents(house.service.database)
     assert before["verdicts"]
     house.service.close()
@@ -79,7 +94,7 @@ def test_an_installation_moves_to_postgresql_and_goes_on_there(house, sender, ad
 
     moved = House(house.data, house.clock, "postgresql", database=to, keys=keys_to)
     assert contents(moved.service.database) == before
-    assert moved.service.keys.erased() == {(1, "event-4")}
+    assert (moved.service.keys.erased(), moved.service.keys.noted_consents()) == ({(1, "event-4")}, noted)
     browser = moved.browser("ada")
     [case_id] = browser.case_ids()
     assert browser.decide(case_id).status_code == 303  # opens under the moved key, gets numbers after those that came along

@@ -6,14 +6,22 @@ import shutil
 import sqlite3
 import time
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import select
 from tests.review.callers import Sender
 from tests.review.conftest import ON_SQLITE
+from tests.review.house import CONSENTED
+from tests.review.sendings import sending
 
+from earmark_edge.consent import Consent
 from earmark_review import audit
+from earmark_review.cases import Verdict
 from earmark_review.errors import KeyGoneError
+from earmark_review.keystore import SignedRecord
+from earmark_review.store.consents import consent_of
+from earmark_review.store.golden import add_golden
 from earmark_review.store.schema import cases
 from earmark_review.web import app as web_app
 from earmark_review.web.serving import running
@@ -197,6 +205,96 @@ def test_what_an_earlier_version_deleted_is_noted_with_the_keys(house, sender, o
     house.service.keys._conn.execute("DROP TABLE erased_events")
     house.reopen()
     assert house.service.keys.erased() == {(1, "event-1")}
+
+
+GIVEN = Consent("consent-1", **{**CONSENTED, "may_train": True})
+WITHDRAWN = replace(GIVEN, withdrawn_at="2026-03-01T20:30:00+00:00")
+AGAIN = "consent.recorded_after_restore"
+
+
+def record_of(house, consent_id="consent-1"):
+    with house.service.database.reading() as conn:
+        return consent_of(conn, 1, consent_id)
+
+
+@pytest.mark.parametrize(
+    ("changed", "wrong"),
+    [(WITHDRAWN, {"withdrawn": True}), (replace(GIVEN, may_train=False, tiers=(0, 1)), {"may_train": False, "tiers": [0, 1]})],
+    ids=["withdrawn", "narrowed"],
+)
+def test_a_restored_backup_revives_no_consent_that_was_taken_back(house, sender, ada, one_case, restore, changed, wrong):
+    assert sender.give_consent(GIVEN).status_code == 204
+    ada.decide(one_case, "play")
+    assert (states(house), len(blobs(house))) == (["final"], 3)  # kept to train with
+    put_back = restore()
+    assert sender.give_consent(changed).status_code == 204
+    assert house.service.shred_due() == 1
+    put_back()
+
+    assert record_of(house) == changed  # before anybody is answered
+    assert Sender(house.app, sender.token).post(sending("event-2").payload).status_code == 403
+    assert house.service.shred_due() == 1
+    assert (states(house), blobs(house)) == (["shredded"], [])
+    [entry] = [entry for entry in house.log() if entry.action == AGAIN]
+    assert (entry.actor, entry.subject) == ("service", "device:kitchen")
+    assert entry.detail == {"consent": "consent-1", "tiers": [0, 1, 2, 3], "may_train": True, "withdrawn": False, "was_known": True} | wrong
+    house.reopen()
+    assert house.actions().count(AGAIN) == 1
+    assert audit.first_break(house.log()) is None
+
+
+def test_a_golden_case_whose_consent_was_withdrawn_is_handed_to_nobody_after_a_restore(house, sender, ada, bea, one_case, restore):
+    sender.give_consent(GIVEN)
+    ada.decide(one_case, "play")
+    with house.service.database.writing() as conn:
+        add_golden(conn, one_case, Verdict.PLAY, house.clock())
+    assert bea.case_ids() == [one_case]
+    put_back = restore()
+    sender.give_consent(WITHDRAWN)
+    put_back()
+    assert house.browser("bea").case_ids() == []
+    assert states(house) == ["expired"]
+
+
+def test_a_backup_older_than_a_consent_that_was_withdrawn_does_not_take_it_from_whoever_replays_it(house, sender, restore):
+    later = replace(GIVEN, consent_id="consent-2")
+    put_back = restore()
+    for record in (later, replace(later, withdrawn_at=WITHDRAWN.withdrawn_at)):
+        assert sender.give_consent(record).status_code == 204
+    put_back()
+    sender = Sender(house.app, sender.token)
+    assert sender.give_consent(later).status_code == 422
+    assert record_of(house, "consent-2").withdrawn_at == WITHDRAWN.withdrawn_at
+    assert [entry.detail["was_known"] for entry in house.log() if entry.action == AGAIN] == [False]
+
+
+def test_a_withdrawal_stays_whatever_was_noted_beside_the_keys(house, sender):
+    """Such as where the service ran without the note for a while."""
+    record = SignedRecord(replace(GIVEN, tiers=(0,)).to_bytes(), bytes(64))
+    sender.give_consent(WITHDRAWN)
+    house.service.keys.note_consent(1, "consent-1", record)
+    house.reopen()
+    assert record_of(house) == WITHDRAWN
+    assert house.service.keys.noted_consents()[1, "consent-1"].payload == WITHDRAWN.to_bytes()
+    assert AGAIN not in house.actions()
+
+
+def test_what_was_withdrawn_under_an_earlier_version_is_noted_with_the_keys(house, sender):
+    sender.give_consent(GIVEN)
+    sender.give_consent(WITHDRAWN)
+    noted = house.service.keys.noted_consents()
+    assert [record.payload for record in noted.values()] == [WITHDRAWN.to_bytes()]
+    house.service.keys._conn.execute("DROP TABLE noted_consents")
+    house.reopen()
+    assert house.service.keys.noted_consents() == noted
+
+
+def test_a_withdrawal_that_cannot_be_noted_is_not_acknowledged(house, sender):
+    sender.give_consent(GIVEN)
+    house.service.keys.close()
+    answer = sender.give_consent(WITHDRAWN)
+    assert (answer.status_code, answer.json()["type"]) == (503, "urn:earmark:problem:key-store")
+    assert record_of(house) == GIVEN
 
 
 @ON_SQLITE

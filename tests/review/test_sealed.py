@@ -347,13 +347,7 @@ def test_a_missed_canary_is_one_alert(house, sender):
 def test_consent_is_kept_with_its_signature_and_stays_withdrawn(house, sender):
     given = Consent("consent-1", (0, 3), may_train=True, given_at="2026-03-01T00:00:00+00:00", expires_at="2027-03-01T00:00:00+00:00")
     withdrawn = replace(given, withdrawn_at="2026-03-02T00:00:00+00:00")
-    statuses = []
-    for consent in (given, given, withdrawn, given):
-        payload = consent.to_bytes()
-        statuses.append(
-            sender.client.put("/api/v1/consent", content=payload, headers=signature_field(payload, Purpose.CONSENT)).status_code
-        )
-    assert statuses == [204, 204, 204, 422]
+    assert [sender.give_consent(one).status_code for one in (given, given, withdrawn, given)] == [204, 204, 204, 422]
     with house.service.database.reading() as conn:
         assert consent_of(conn, kitchen(house).device_id, "consent-1") == withdrawn
         assert consent_of(conn, kitchen(house).device_id, "another") is None

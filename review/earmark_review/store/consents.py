@@ -1,21 +1,96 @@
-"""Whether a household consented to what its device sends: nothing is taken that no record, which the device sent before, covers."""
+"""Records of consent as devices send them: nothing is taken that no record, which the device sent before, covers."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import Connection, bindparam, delete, insert, select
 
 from earmark_edge.consent import Consent
 from earmark_edge.event import Event
-from earmark_review.store.schema import consents
+from earmark_review import audit
+from earmark_review.errors import EventRefusedError
+from earmark_review.keystore import ConsentName, SignedRecord
+from earmark_review.store.devices import Device, mark_seen
+from earmark_review.store.schema import consents, devices
+from earmark_review.store.turns import Turn, take_turn
 
 _RECORD = select(consents.c.payload).where(consents.c.device_id == bindparam("device_id"), consents.c.consent_id == bindparam("consent_id"))
 
 
+def take_consent(conn: Connection, device: Device, consent: Consent, record: SignedRecord, now: datetime) -> bool:
+    """Keep a record of consent; a later version of it, such as its withdrawal, takes its place.
+
+    Returns whether a restored backup would be wrong without it: it took another's place, or is a withdrawal.
+
+    Raises:
+        EventRefusedError: it would revive a record that was withdrawn.
+    """
+    mark_seen(conn, device, now)
+    known = _payload_of(conn, device.device_id, consent.consent_id)
+    if known == record.payload:
+        return False
+    if known is not None and Consent.from_bytes(known).withdrawn_at:
+        msg = f"consent {consent.consent_id!r} was withdrawn and cannot be revived; give consent anew under another id"
+        raise EventRefusedError(msg)
+    _keep(conn, device.device_id, consent, record, now)
+    audit.append(conn, now, f"device:{device.name}", audit.Action.CONSENT_RECORDED, f"device:{device.name}", _told_of(consent))
+    return known is not None or bool(consent.withdrawn_at)
+
+
+def withdrawn(conn: Connection) -> dict[ConsentName, SignedRecord]:
+    """Every record that was withdrawn."""
+    rows = conn.execute(select(consents.c.device_id, consents.c.consent_id, consents.c.payload, consents.c.signature))
+    kept = {(row.device_id, row.consent_id): SignedRecord(row.payload, row.signature) for row in rows}
+    return {name: record for name, record in kept.items() if Consent.from_bytes(record.payload).withdrawn_at}
+
+
+def take_again(conn: Connection, noted: Mapping[ConsentName, SignedRecord], now: datetime) -> int:
+    """Put records that the database took before into their places, so far as it does not know them; return how many.
+
+    What it knows to be withdrawn stays so.
+    """
+    take_turn(conn, Turn.RESTORE)
+    names = {row.device_id: row.name for row in conn.execute(select(devices.c.device_id, devices.c.name))}
+    count = 0
+    for (device_id, consent_id), record in sorted(noted.items()):
+        known = _payload_of(conn, device_id, consent_id)
+        is_settled = known == record.payload or (known is not None and Consent.from_bytes(known).withdrawn_at)
+        if device_id not in names or is_settled:
+            continue
+        consent = Consent.from_bytes(record.payload)
+        _keep(conn, device_id, consent, record, now)
+        subject, detail = f"device:{names[device_id]}", {**_told_of(consent), "was_known": known is not None}
+        audit.append(conn, now, audit.SERVICE, audit.Action.CONSENT_RECORDED_AGAIN, subject, detail)
+        count += 1
+    return count
+
+
+def _keep(conn: Connection, device_id: int, consent: Consent, record: SignedRecord, now: datetime) -> None:
+    conn.execute(delete(consents).where(consents.c.device_id == device_id, consents.c.consent_id == consent.consent_id))
+    values = {"consent_id": consent.consent_id, "payload": record.payload, "signature": record.signature, "received_at": now}
+    conn.execute(insert(consents).values(device_id=device_id, **values))
+
+
+def _told_of(consent: Consent) -> Mapping[str, object]:
+    """What the log says of a record."""
+    return {
+        "consent": consent.consent_id,
+        "tiers": list(consent.tiers),
+        "may_train": consent.may_train,
+        "withdrawn": bool(consent.withdrawn_at),
+    }
+
+
+def _payload_of(conn: Connection, device_id: int, consent_id: str) -> bytes | None:
+    payload: bytes | None = conn.execute(_RECORD, {"device_id": device_id, "consent_id": consent_id}).scalar()
+    return payload
+
+
 def consent_of(conn: Connection, device_id: int, consent_id: str) -> Consent | None:
     """The record behind an event's `consent_id`, if the device sent it."""
-    payload = conn.execute(_RECORD, {"device_id": device_id, "consent_id": consent_id}).scalar()
+    payload = _payload_of(conn, device_id, consent_id)
     return None if payload is None else Consent.from_bytes(payload)
 
 

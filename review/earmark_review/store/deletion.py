@@ -27,7 +27,7 @@ def tombstoned(conn: Connection) -> set[tuple[int, str]]:
 
 def delete_again(conn: Connection, noted: Collection[tuple[int, str]], now: datetime) -> tuple[list[tuple[int, str]], list[str]]:
     """Delete events that were deleted before, so far as the database does not know it; return which, and the keys of their blobs."""
-    take_turn(conn, Turn.ERASURE)
+    take_turn(conn, Turn.RESTORE)
     names = {row.device_id: row.name for row in conn.execute(select(devices.c.device_id, devices.c.name))}
     again = [(device_id, event_id) for device_id, event_id in sorted(set(noted) - tombstoned(conn)) if device_id in names]
     blob_keys: list[str] = []
@@ -55,7 +55,7 @@ def delete_event(conn: Connection, device_name: str, event_id: str, now: datetim
 
 
 def _remove(conn: Connection, device_name: str, event_id: str, now: datetime) -> list[str]:
-    take_turn(conn, Turn.ERASURE)  # one that starts up does again what it finds half done
+    take_turn(conn, Turn.RESTORE)  # one that starts up does again what it finds half done
     mine = (devices.c.name == device_name, events.c.event_id == event_id)
     query = select(events.c.event_row, events.c.device_id).join(devices, devices.c.device_id == events.c.device_id)
     row = conn.execute(query.where(*mine).with_for_update(of=devices, key_share=True)).first()

@@ -17,7 +17,8 @@ class Turn(IntEnum):
     NAMES = 3
     """Giving a name, a key or a version number to something new."""
     SIGN_IN = 4
-    ERASURE = 5
+    RESTORE = 5
+    """Deleting events, and catching up with what a restored backup does not know."""
 
 
 def take_turn(conn: Connection, turn: Turn) -> None:

@@ -13,9 +13,11 @@ from earmark_edge.messages import Enrolled, EnrolRequest, Heartbeat, key_of, sta
 from earmark_edge.signature import SIGNATURE_HEADER, Purpose, SignatureError, check, from_header
 from earmark_edge.wire import MAX_MESSAGE_BYTES, WireError, parse_object
 from earmark_review.errors import EnrolmentError, EventRefusedError, TooManyAttemptsError
+from earmark_review.keystore import SignedRecord
 from earmark_review.service import Service
+from earmark_review.store.consents import take_consent
 from earmark_review.store.devices import Device, enrol
-from earmark_review.store.liveness import take_consent, take_heartbeat
+from earmark_review.store.liveness import take_heartbeat
 from earmark_review.store.policies import policy_in_force
 from earmark_review.store.statuses import statuses_of
 from earmark_review.web.bodies import read_capped
@@ -81,17 +83,18 @@ async def put_consent(request: Request, service: ServiceOf, device: SendingDevic
     """Take a signed `Consent`, or a later version of one, such as its withdrawal."""
     payload = await read_capped(request, MAX_MESSAGE_BYTES)
     signature = await run_in_threadpool(signed_by, service, device, Purpose.CONSENT, payload, request)
-    await run_in_threadpool(_take_consent, service, device, payload, signature)
+    await run_in_threadpool(_take_consent, service, device, SignedRecord(payload, signature))
     return Response(status_code=HTTPStatus.NO_CONTENT)
 
 
-def _take_consent(service: Service, device: Device, payload: bytes, signature: bytes) -> None:
+def _take_consent(service: Service, device: Device, record: SignedRecord) -> None:
     try:
-        consent = Consent.from_bytes(payload)
+        consent = Consent.from_bytes(record.payload)
     except WireError as error:
         raise EventRefusedError(str(error)) from error
     with service.database.writing() as conn:
-        take_consent(conn, device, consent, payload, signature, service.now())
+        if take_consent(conn, device, consent, record, service.now()):
+            service.keys.note_consent(device.device_id, consent.consent_id, record)  # inside: noted in the order in which they are taken
 
 
 @router.get("/policy", summary="The policy in force")
