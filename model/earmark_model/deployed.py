@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from earmark_model.calibration import OTHER
+from earmark_model.calibration import OTHER, YIELDING
 from earmark_model.frontend import LogMel
 from earmark_model.network import STEM, InvertedResidual
 
@@ -51,6 +51,7 @@ class Deployed(nn.Module):
     scale: Tensor
     bias: Tensor
     rest: Tensor
+    top: Tensor
 
     def __init__(self, model: CalibratedTagger) -> None:
         super().__init__()
@@ -65,7 +66,7 @@ class Deployed(nn.Module):
         self.embed = _pointwise(network.embed)
         self.beside = None if network.beside is None else _pointwise(network.beside)
         self.head = _pointwise(network.head)
-        for name, value in (("scale", model.scale), ("bias", model.bias), ("rest", model.rest)):
+        for name, value in (("scale", model.scale), ("bias", model.bias), ("rest", model.rest), ("top", model.top)):
             self.register_buffer(name, value[:, None])  # [labels, 1]
 
     def forward(self, audio: Tensor, held: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -91,7 +92,8 @@ class Deployed(nn.Module):
 
     def _calibrated(self, logits: Tensor) -> Tensor:
         sure = torch.logsumexp(logits[:, :OTHER], dim=1, keepdim=True)
-        return torch.sigmoid(logits * self.scale + self.bias + self.rest * sure)
+        surest = logits[:, :YIELDING].amax(1, keepdim=True)
+        return torch.sigmoid(logits * self.scale + self.bias + self.rest * sure + self.top * surest)
 
     @torch.no_grad()
     def _height(self) -> int:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from earmark_edge.scorer import Scorer
-from earmark_model.calibration import OTHER, Calibration
+from earmark_model.calibration import OTHER, YIELDING, Calibration
 from earmark_model.contract import CARD_FILE, GRAPH_FILE, LABELS, SENSITIVE, SPEC_FILE, BundleSpec, Threshold, sha256_file
 from earmark_model.deployed import Deployed
 from earmark_model.graph import ROUNDED_FROM, quantised, write_graph
@@ -48,12 +48,16 @@ class CalibratedTagger(nn.Module):
     scale: Tensor
     bias: Tensor
     rest: Tensor
+    top: Tensor
 
     def __init__(self, tagger: Tagger, calibration: Calibration) -> None:
         super().__init__()
         self.tagger = tagger
-        self.register_buffer("scale", torch.tensor(calibration.scale, dtype=torch.float32))
+        scale, yields = torch.tensor(calibration.scale), torch.zeros(len(LABELS))
+        yields[:YIELDING] = torch.tensor(calibration.yields)
+        self.register_buffer("scale", scale * (1 + yields))
         self.register_buffer("bias", torch.tensor(calibration.bias, dtype=torch.float32))
+        self.register_buffer("top", -scale * yields)  # of the largest sensitive logit, which has the same scale and bias
         rest = torch.zeros(len(LABELS))
         rest[OTHER] = calibration.rest
         self.register_buffer("rest", rest)
@@ -66,7 +70,8 @@ class CalibratedTagger(nn.Module):
     def _calibrated(self, logits: Tensor) -> Tensor:
         """As `Calibration` does, `[..., labels]`."""
         sure = torch.logsumexp(logits[..., :OTHER], dim=-1, keepdim=True)  # [..., 1]
-        return torch.sigmoid(logits * self.scale + self.bias + self.rest * sure)
+        surest = logits[..., :YIELDING].amax(-1, keepdim=True)
+        return torch.sigmoid(logits * self.scale + self.bias + self.rest * sure + self.top * surest)
 
 
 def fused(tagger: Tagger) -> Tagger:

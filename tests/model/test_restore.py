@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,7 +16,7 @@ from tests.model.lively import lively_tagger
 from torch import nn
 
 from earmark_edge.scorer import Scorer
-from earmark_model.calibration import Calibration
+from earmark_model.calibration import OTHER, Calibration
 from earmark_model.contract import GRAPH_FILE, LABELS, SPEC_FILE, BundleError, Threshold, sha256_file
 from earmark_model.export import CalibratedTagger, fused
 from earmark_model.graph import OPSET, _shorten_names, _store_in_8_bits
@@ -43,9 +44,15 @@ def widened(model: CalibratedTagger) -> CalibratedTagger:
     return model
 
 
+def calibrated_in_schema_1(model: CalibratedTagger, logits: torch.Tensor) -> torch.Tensor:
+    sure = torch.logsumexp(logits[..., :OTHER], dim=-1, keepdim=True)
+    return torch.sigmoid(logits * model.scale + model.bias + model.rest * sure)
+
+
 @pytest.fixture
 def old(tmp_path: Path) -> Path:
     model = widened(CalibratedTagger(fused(lively_tagger(SPEC)), CALIBRATION).eval())
+    model._calibrated = partial(calibrated_in_schema_1, model)  # type: ignore[method-assign]
     folder = tmp_path / "old"
     folder.mkdir()
     path = folder / GRAPH_FILE
