@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -11,13 +11,16 @@ from earmark_review.accounts import Role
 from earmark_review.opened import DataOption, opened
 from earmark_review.store.revocation import disable, enable, end_all
 
+PersonsRole = Literal["reviewer", "senior", "supervisor", "auditor", "privacy_officer"]
+"""`accounts.PEOPLE`, as the command line wants it: written out."""
+
 user_app = typer.Typer(help="Local accounts.", no_args_is_help=True)
 
 
 @user_app.command("add")
 def add_user_command(
     name: Annotated[str, typer.Argument(help="How the account signs in.")],
-    role: Annotated[Role, typer.Option(help="What the account is for.")] = Role.REVIEWER,
+    role: Annotated[PersonsRole, typer.Option(help="What the account is for.")] = "reviewer",
     data: DataOption = None,
     password_stdin: Annotated[bool, typer.Option("--password-stdin", help="Read the password from the first line of stdin.")] = False,
 ) -> None:
@@ -27,7 +30,7 @@ def add_user_command(
             password = sys.stdin.readline().rstrip("\r\n")
         else:
             password = typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
-        service.add_user(name, password, role)
+        service.add_user(name, password, Role(role))
         typer.echo(f"added {role} {name!r}")
 
 

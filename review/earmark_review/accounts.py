@@ -32,6 +32,10 @@ class Role(StrEnum):
         return self.value.replace("_", " ")
 
 
+PEOPLE = tuple(role for role in Role if role is not Role.DEVICE)
+"""The roles that an account can have."""
+
+
 class Permission(StrEnum):
     """What a page or an action needs."""
 
@@ -104,7 +108,7 @@ def checked_role(role: Role) -> Role:
     Raises:
         SettingsError: it is the devices' own.
     """
-    if role is Role.DEVICE:
+    if role not in PEOPLE:
         msg = "the role device is no account's; enrol a device with `earmark review device enrol NAME`"
         raise SettingsError(msg)
     return role

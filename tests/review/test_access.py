@@ -6,11 +6,10 @@ import pytest
 from tests.review.callers import client_of
 
 from earmark_review.access import RULES, Audience, matrix
-from earmark_review.accounts import PERMISSIONS, Permission, Role, SignedIn
+from earmark_review.accounts import PEOPLE, PERMISSIONS, Permission, Role, SignedIn
 from earmark_review.cases import Queue
 from earmark_review.errors import NotAllowedError, SettingsError
 
-PEOPLE = [role for role in Role if role is not Role.DEVICE]
 FILLED = {"{event_id:path}": "event-1", "{tier}": "0", "{request_id}": "1", "{device_id}": "1"}
 
 

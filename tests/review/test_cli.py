@@ -4,10 +4,13 @@ import hashlib
 import json
 import re
 import sqlite3
+from typing import get_args
 
 import pytest
 from typer.testing import CliRunner
 
+from earmark_review.account_cli import PersonsRole
+from earmark_review.accounts import PEOPLE
 from earmark_review.cli import app
 from earmark_review.service import open_service
 from earmark_review.settings import read_settings
@@ -48,6 +51,13 @@ def test_an_account_is_added_with_a_password_asked_for_twice_and_not_shown(run):
     assert PASSWORD not in outcome.output
     assert "added 'bea'" not in run("user", "add", "bea", stdin=f"{PASSWORD}\nsomething else\n", status=1).stdout
     assert "already" not in run("user", "add", "bea", "--password-stdin", stdin=PASSWORD).output
+
+
+def test_the_roles_that_can_be_given_are_those_of_people(run):
+    assert get_args(PersonsRole) == PEOPLE
+    refused = run("user", "add", "toaster", "--role", "device", stdin=PASSWORD, status=2)
+    assert "privacy_officer" in refused.output
+    assert "Password" not in refused.output
 
 
 @pytest.mark.parametrize(("name", "password", "expected"), [("ada", "short", "expected 8 to 256"), ("<x>", PASSWORD, "user name")])

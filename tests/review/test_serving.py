@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -61,6 +62,23 @@ def test_a_server_in_a_thread_answers_while_its_block_runs(service):
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"{server.url}/healthz")
     service.offer_enrolment("still open")
+
+
+def test_a_round_of_upkeep_is_over_before_a_server_is(service, monkeypatch, caplog):
+    begun, over = threading.Event(), threading.Event()
+
+    def slow(kept):
+        begun.set()
+        time.sleep(0.3)
+        kept.keys.erased()
+        over.set()
+
+    monkeypatch.setattr(type(service), "keep_house", slow)
+    with running(service):
+        assert begun.wait(10)
+    assert over.is_set()
+    service.close()
+    assert "the house could not be kept" not in caplog.text
 
 
 def test_an_address_that_cannot_be_had_is_one_clear_error():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
 from itertools import count
 from typing import Any
@@ -84,10 +84,12 @@ def create_app(settings_or_service: ReviewSettings | Service, *, keeps_house: bo
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        upkeep = asyncio.create_task(_keep_house(service)) if keeps_house else None
+        stopping = asyncio.Event()
+        upkeep = asyncio.create_task(_keep_house(service, stopping)) if keeps_house else None
         yield
         if upkeep is not None:
-            upkeep.cancel()
+            stopping.set()
+            await upkeep  # a round runs in a thread, which cancelling would leave at work on what is closed next
         if telemetry is not None:
             await run_in_threadpool(telemetry.close)
         if is_ours:
@@ -117,10 +119,12 @@ def create_app(settings_or_service: ReviewSettings | Service, *, keeps_house: bo
     return app
 
 
-async def _keep_house(service: Service) -> None:
+async def _keep_house(service: Service, stopping: asyncio.Event) -> None:
     for number in count():
         await run_in_threadpool(keep_house_once, service, number)
-        await asyncio.sleep(UPKEEP_S)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stopping.wait(), UPKEEP_S)
+            return
 
 
 def keep_house_once(service: Service, number: int) -> None:
