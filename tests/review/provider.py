@@ -1,10 +1,16 @@
-"""A small provider of identities on the loopback address: OpenID Connect's code flow with PKCE, signed by joserfc."""
+"""Providers of identities on the loopback address: ours, which can be bent, and oidc-provider-mock, which others wrote.
+
+Ours speaks OpenID Connect's code flow with PKCE, signed by joserfc.
+"""
 
 from __future__ import annotations
 
 import base64
 import json
 import secrets
+import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -16,6 +22,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 from authlib.oauth2.rfc7636 import create_s256_code_challenge
 from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet
+from tests.waiting import until
 
 CLIENT_ID, CLIENT_SECRET = "earmark-review", "a secret of the test"
 
@@ -115,3 +122,25 @@ def running_provider() -> Iterator[TestProvider]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+@contextmanager
+def running_other_provider() -> Iterator[str]:
+    """The address of one that takes registered clients alone and wants a nonce, in a process of its own; it does not look at PKCE."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = free.getsockname()
+    words = ["-m", "oidc_provider_mock", "--port", str(address[1]), "--require-registration", "true", "--require-nonce", "true"]
+    process = subprocess.Popen([sys.executable, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def answers() -> bool:
+        assert process.poll() is None, "the provider did not start"
+        with socket.socket() as tried:
+            return tried.connect_ex(address) == 0
+
+    try:
+        until(answers, 30)
+        yield f"http://127.0.0.1:{address[1]}"
+    finally:
+        process.kill()
+        process.wait()

@@ -1,4 +1,4 @@
-"""Single sign-on against a real provider on the loopback address, and everything that it must not be taken in by."""
+"""Single sign-on against providers on the loopback address, and everything that it must not be taken in by."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 from joserfc.jwk import ECKey
-from tests.review.callers import PASSWORD
-from tests.review.provider import CLIENT_ID, CLIENT_SECRET, running_provider
+from tests.review.callers import PASSWORD, Browser
+from tests.review.provider import CLIENT_ID, CLIENT_SECRET, running_other_provider, running_provider
 
 from earmark_review.accounts import Role
 from earmark_review.errors import SettingsError
@@ -39,10 +39,10 @@ def visitor(sso):
     return type(ada)(sso.app)
 
 
-def through(browser, start):
+def through(browser, start, at_provider=httpx.get):
     """Follow a browser from our redirect over the provider back to our door; what it is answered there."""
     assert start.status_code == 303, start.text
-    return back(browser, httpx.get(start.headers["location"]).headers["location"])
+    return back(browser, at_provider(start.headers["location"]).headers["location"])
 
 
 def back(browser, address):
@@ -51,15 +51,15 @@ def back(browser, address):
     return browser.client.get(f"{parts.path}?{parts.query}")
 
 
-def sign_in(browser, to="/queue"):
-    return through(browser, browser.client.get("/login/provider", params={"next": to}))
+def sign_in(browser, to="/queue", at_provider=httpx.get):
+    return through(browser, browser.client.get("/login/provider", params={"next": to}), at_provider)
 
 
-def link(browser, password=PASSWORD):
+def link(browser, password=PASSWORD, at_provider=httpx.get):
     page = browser.client.post("/account/identity", data={"csrf": browser.csrf(), "password": password})
     assert page.status_code == 200, page.text
     address = page.text.split('<a class="button" href="')[1].split('"')[0].replace("&amp;", "&")
-    return back(browser, httpx.get(address).headers["location"])
+    return back(browser, at_provider(address).headers["location"])
 
 
 @pytest.fixture
@@ -246,6 +246,34 @@ def test_attempts_without_end_are_paused(open_house, provider):
     browser = type(house.user("ada"))(house.app)
     answers = [browser.client.get("/login/provider/back", params={"state": "x", "code": "y"}).status_code for _ in range(3)]
     assert answers == [401, 401, 429]
+
+
+@pytest.fixture(scope="module")
+def other_provider():
+    with running_other_provider() as issuer:
+        yield issuer
+
+
+def test_a_provider_that_others_wrote_is_understood(open_house, other_provider):
+    words = {"redirect_uris": ["http://localhost/login/provider/back"]}
+    registered = httpx.post(f"{other_provider}/oauth2/clients", json=words).json()
+    knobs = {"oidc_issuer": other_provider, "oidc_client_id": registered["client_id"]}
+    house = open_house(origin="http://localhost", oidc_client_secret=registered["client_secret"], **knobs)
+
+    def there(**form):
+        return lambda address: httpx.post(address, data=form)
+
+    assert link(house.user("ada"), at_provider=there(sub="ada@there")).headers["location"] == "/account"
+    browsers = [Browser(house.app) for _ in range(3)]
+    assert sign_in(browsers[0], "/decided", there(sub="ada@there")).headers["location"] == "/decided"
+    assert "ada" in browsers[0].client.get("/queue").text
+    assert sign_in(browsers[1], at_provider=there(sub="somebody else")).status_code == 401
+    assert sign_in(browsers[2], at_provider=there(action="deny")).status_code == 401
+
+    other = open_house(origin="http://localhost", oidc_client_secret="not what was registered", **knobs)
+    other.user("ada")
+    answer = sign_in(Browser(other.app), at_provider=there(sub="ada@there"))
+    assert (answer.status_code, "did not confirm the sign-in" in answer.text) == (401, True)
 
 
 @pytest.mark.parametrize("target", ["//evil.test", "https://evil.test", "/\\evil.test"])
