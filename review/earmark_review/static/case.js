@@ -4,6 +4,7 @@ import { bind, takesText } from "/static/keys.js";
 import { keepDraft, onDraft, readDraft } from "/static/drafts.js";
 import { startLease } from "/static/lease.js";
 import { sendCarefully } from "/static/sending.js";
+import { startSheet } from "/static/sheet.js";
 import { startSpan } from "/static/span.js";
 
 const root = document.querySelector("[data-case]");
@@ -132,6 +133,7 @@ fill(draft);
 if (Object.values(draft).some(Boolean)) draftLine.textContent = "Your draft is back.";
 onDraft(root.dataset.user, root.dataset.case, fill); // the same case in another tab: neither writes over the other
 for (const name of ["input", "change"]) form.addEventListener(name, keep);
+startSheet(find("decision"), { isBegun: Boolean(draft.note || draft.onset) });
 note.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.requestSubmit();
 });
@@ -154,6 +156,7 @@ function lose({ isSignedOut = false } = {}) {
   find("bands")?.replaceChildren();
   find("left").textContent = "no longer";
   find("lost").hidden = false;
+  find("lost").scrollIntoView({ block: "nearest" });
   if (isSignedOut) {
     find("lost-title").textContent = "You were signed out.";
     find("lost-way").textContent = "Sign in and go on";

@@ -27,6 +27,8 @@ function targets() {
 
 // The focus stays where it was, so that space goes on playing whatever was switched meanwhile.
 function perform(element) {
+  const folded = element.closest("details:not([open])");
+  if (folded && !element.matches("summary")) folded.open = true;
   if (element.matches("textarea, input")) element.focus();
   if (!element.matches("textarea")) element.click();
 }
