@@ -64,6 +64,59 @@ def test_a_skip_without_a_network_says_so_too(page, two_cases):
     page.get_by_text("is back in the queue").wait_for()
 
 
+def test_a_claim_without_a_network_leaves_the_queue_where_it_is_and_goes_when_it_is_back(page, two_cases):
+    sign_in(page)
+    page.context.set_offline(True)
+    page.keyboard.press("c")
+    page.get_by_text("The server cannot be reached").wait_for()
+    assert page.locator("[data-row]").all_inner_texts() == ["Scream", "Cry"]
+    page.context.set_offline(False)
+    claim_next(page)
+    assert page.get_by_role("heading", name="Scream").is_visible()
+
+
+def test_a_claim_on_a_cases_own_page_waits_for_the_network_too_and_so_does_taking_it_over(page, server, two_cases):
+    sign_in(page)
+    page.locator("[data-row]").last.click()
+    page.get_by_role("button", name="Claim this case").wait_for()
+    where = page.url
+    page.wait_for_load_state("load")
+    for name in ("Claim this case", "Go on here"):
+        page.route("**/claim", lambda route: route.fulfill(status=503, content_type="application/json", body="{}"))
+        page.get_by_role("button", name=name).click()
+        page.get_by_text("The server cannot be reached").wait_for()
+        assert page.url == where
+        page.unroute("**/claim")
+        claim_next(page)
+        page.context.clear_cookies(name="earmark_lease")
+        page.goto(where)
+
+
+def test_a_claim_whose_answer_is_lost_on_the_way_is_gone_on_with(page, server, two_cases):
+    sign_in(page)
+
+    def lose_the_answer(route):
+        route.fetch(max_redirects=0)
+        route.abort("connectionreset")
+
+    page.route("**/queue/next", lose_the_answer)
+    page.keyboard.press("c")
+    page.get_by_text("The server cannot be reached").wait_for()
+    page.unroute("**/queue/next")
+    page.context.clear_cookies(name="earmark_lease")  # came with the answer
+    page.keyboard.press("c")
+    page.get_by_role("heading", name="You hold this case already").wait_for()
+    page.wait_for_load_state("load")
+    claim_next(page)
+
+
+def test_who_was_signed_out_before_a_claim_is_told_so(page, server, two_cases):
+    sign_in(page)
+    sign_everyone_out(server)
+    page.keyboard.press("c")
+    page.get_by_role("heading", name="You were signed out").wait_for()
+
+
 def test_who_was_signed_out_in_the_middle_of_a_note_signs_in_and_goes_on(page, server, two_cases):
     sign_in(page)
     claim_next(page)

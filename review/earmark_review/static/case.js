@@ -3,7 +3,6 @@
 import { bind, takesText } from "/static/keys.js";
 import { keepDraft, onDraft, readDraft } from "/static/drafts.js";
 import { startLease } from "/static/lease.js";
-import { sendCarefully } from "/static/sending.js";
 import { startSheet } from "/static/sheet.js";
 import { startSpan } from "/static/span.js";
 
@@ -163,11 +162,6 @@ function lose({ isSignedOut = false } = {}) {
   }
 }
 
-function tellUnsent(text) {
-  find("unsent").hidden = false;
-  find("unsent").textContent = text;
-}
-
 // A second person's answer opens the original, and the end of its time closes it: the page is made anew for either.
 const shown = find("original")?.dataset.original ?? (root.dataset.originalOpen ? "open" : "none");
 
@@ -179,6 +173,7 @@ function follow({ original }) {
 
 const lease = startLease(root, { announce, lose, line: find("left"), isBusy: () => Boolean(audio) && !audio.paused, follow, isWaiting: shown === "asked" });
 
-// --- Sending --------------------------------------------------------------------------------------------------------
-
-for (const sent of document.querySelectorAll("form[data-after]")) sendCarefully(sent, { tell: tellUnsent, signedOut: lease.signOut });
+document.addEventListener("signedout", (event) => {
+  event.preventDefault();
+  lease.signOut();
+});
