@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 from argon2 import PasswordHasher
+from tests.review.callers import Browser
 from tests.review.house import enrolled, write_identity
 from tests.review.sendings import signature_field, wrapped_field
 
@@ -18,6 +19,7 @@ from earmark_model.contract import Reason
 from earmark_review.accounts import Role
 from earmark_review.service import open_service
 from earmark_review.settings import ReviewSettings
+from earmark_review.web.app import create_app
 from earmark_review.web.serving import running
 
 CHROMIUM = shutil.which("chromium")
@@ -387,11 +389,23 @@ def test_an_original_is_opened_by_two_people_in_two_browsers(browser, server, tw
 
 
 def test_every_page_of_a_supervisor_fits_and_can_be_read(page, server, two_cases):
+    server.service.add_user("bea", PASSWORD)
     server.service.add_user("sam", PASSWORD, Role.SUPERVISOR)
+    app = create_app(server.service)
+    for name, verdict in (("ada", "cannot_tell"), ("bea", "play"), ("sam", "media")):  # two looks, and a dispute
+        person = Browser(app)
+        person.sign_in(name)
+        assert all(person.decide(case_id, verdict).status_code == 303 for case_id in person.case_ids())
     sign_in(page, "sam")
     for where in ("/you", "/log", "/figures", "/devices", "/devices/1", "/account"):
         page.goto(where)
+        page.evaluate("for (const folded of document.querySelectorAll('details')) folded.open = true")
         check_every_way(page)
+        if where == "/figures":
+            assert page.locator("table.stacked").count() == 3
+            page.set_viewport_size({"width": 390, "height": 844})
+            cut = "[...document.querySelectorAll('.scroll')].filter((one) => one.scrollWidth > one.clientWidth).length"
+            assert page.evaluate(cut) == 0  # nothing has to be pushed sideways to be read
 
 
 def test_a_span_is_corrected_by_dragging_and_by_keys(page, server, two_cases):

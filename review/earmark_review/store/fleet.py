@@ -44,13 +44,14 @@ class Standing:
     def troubles(self) -> Sequence[str]:
         """What is amiss, in words; nothing where all is well."""
         beat = self.heartbeat
+        dropped = beat.dropped_objects if beat else 0
         told = (
             (self.device.public_key is None, "has to enrol anew"),
             (self.is_silent, "silent"),
             (self.canary == "missed", "missed its canary"),
             (bool(self.lost), f"{self.lost} possibly lost"),
             (beat is not None and beat.set_aside > 0, f"{beat.set_aside if beat else 0} refused here"),
-            (beat is not None and beat.dropped_objects > 0, f"{beat.dropped_objects if beat else 0} clips dropped for want of space"),
+            (dropped > 0, f"{dropped} clip{'' if dropped == 1 else 's'} dropped for want of space"),
         )
         return [words for holds, words in told if holds]
 
