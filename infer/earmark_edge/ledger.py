@@ -37,6 +37,7 @@ _CASES = {
     "ready": "nobody has looked at it yet",
     "leased": "a reviewer has it open",
     "decided": "decided",
+    "withdrawn": "closed undecided, since consent ended",
     "deleted": "deleted by the review service",
 }
 

@@ -57,6 +57,7 @@ class Action(StrEnum):
     SIGN_IN_PAUSED = "sign_in.paused"
     CASE_ESCALATED = "case.escalated"
     CASE_EXPIRED = "case.expired"
+    CASE_WITHDRAWN = "case.withdrawn"
     CASE_SHREDDED = "case.shredded"
     GOLDEN_ADDED = "golden.added"
     ORIGINAL_ASKED = "original.asked"
@@ -99,6 +100,7 @@ ALERTS = frozenset(
         Action.BUNDLE_FAILED,
         Action.CASE_ESCALATED,
         Action.CASE_EXPIRED,
+        Action.CASE_WITHDRAWN,
     }
 )
 """Entries that someone should look at."""

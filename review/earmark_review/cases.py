@@ -29,6 +29,8 @@ class CaseState(StrEnum):
     FINAL = "final"
     EXPIRED = "expired"
     """Nobody decided it in time."""
+    WITHDRAWN = "withdrawn"
+    """Its household took its consent back before it was decided; it stays that, with its keys and bytes gone."""
     SHREDDED = "shredded"
     """Closed, and its keys and bytes are gone."""
 
@@ -62,6 +64,8 @@ class Move(StrEnum):
     """A closed case becomes golden."""
     LAPSE = "lapse"
     """The time for deciding is over."""
+    WITHDRAW = "withdraw"
+    """The household takes its consent back."""
     SHRED = "shred"
 
 
@@ -84,12 +88,13 @@ TRANSITIONS: Mapping[tuple[CaseState, Move], CaseState] = MappingProxyType(
         (CaseState.DECIDED, Move.REPEAT): CaseState.READY,
         (CaseState.FINAL, Move.ARM): CaseState.READY,
         **{(state, Move.LAPSE): CaseState.EXPIRED for state in _UNHELD},
+        **{(state, Move.WITHDRAW): CaseState.WITHDRAWN for state in _UNHELD},
         **{(state, Move.SHRED): CaseState.SHREDDED for state in (CaseState.FINAL, CaseState.ESCALATED, CaseState.EXPIRED)},
     }
 )
 """Every move but giving a claim back, which leads to wherever the case's queue waits."""
 OPEN_STATES = (CaseState.AWAITING_CLIP, *CLAIMABLE, CaseState.LEASED)
-CLOSED_STATES = (CaseState.ESCALATED, CaseState.FINAL, CaseState.EXPIRED, CaseState.SHREDDED)
+CLOSED_STATES = (CaseState.ESCALATED, CaseState.FINAL, CaseState.EXPIRED, CaseState.WITHDRAWN, CaseState.SHREDDED)
 
 
 def after(state: CaseState, move: Move, queue: Queue = Queue.FIRST) -> CaseState:

@@ -12,7 +12,7 @@ from earmark_review.keystore import KeyStore
 from earmark_review.store.consents import take_again, withdrawn
 from earmark_review.store.database import Database
 from earmark_review.store.deletion import delete_again, tombstoned
-from earmark_review.store.retention import end_training_keep
+from earmark_review.store.retention import end_training_keep, end_withdrawn
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +35,7 @@ def _take_consents_again(database: Database, keys: KeyStore, now: datetime) -> N
     with database.writing() as conn:
         count = take_again(conn, noted, now)
         if count:
+            end_withdrawn(conn, now)
             end_training_keep(conn, now)
     if count:
         logger.warning("took %d records of consent anew that a restored backup did not know", count)

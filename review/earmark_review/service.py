@@ -35,6 +35,7 @@ from earmark_review.store.retention import (
     blob_keys_of,
     due_for_shredding,
     end_training_keep,
+    end_withdrawn,
     events_under,
     expire_undecided,
     mark_shredded,
@@ -165,6 +166,7 @@ class Service:
         """
         with self.database.writing() as conn:
             expire_undecided(conn, self.now() - timedelta(seconds=self.settings.undecided_s), self.now())
+            end_withdrawn(conn, self.now())
             end_training_keep(conn, self.now())
             due = due_for_shredding(conn, self.now())
         return sum(self._is_shredded(case_id) for case_id in due)

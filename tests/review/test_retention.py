@@ -21,8 +21,11 @@ from earmark_review.cases import Verdict
 from earmark_review.errors import KeyGoneError
 from earmark_review.keystore import SignedRecord
 from earmark_review.store.consents import consent_of
+from earmark_review.store.devices import device_of
 from earmark_review.store.golden import add_golden
+from earmark_review.store.overview import overview
 from earmark_review.store.schema import cases
+from earmark_review.store.statuses import statuses_of
 from earmark_review.web import app as web_app
 from earmark_review.web.serving import running
 
@@ -243,6 +246,50 @@ def test_a_restored_backup_revives_no_consent_that_was_taken_back(house, sender,
     assert audit.first_break(house.log()) is None
 
 
+def test_a_withdrawal_closes_what_is_undecided_and_takes_it_out_of_the_hands_of_whoever_holds_it(house, sender, ada, bea, one_case):
+    sender.give_consent(GIVEN)
+    house.consent(consent_id="consent-2")
+    sender.send(sending("event-2", masked=True))
+    sender.post(sending("event-3").payload)  # whose objects never came
+    sender.send(sending("event-4", consent_id="consent-2"))
+    assert ada.claim(one_case).status_code == 303
+    lease = ada.lease_of(one_case)
+    assert ada.client.get(f"/cases/{one_case}/clip").status_code == 200
+
+    assert sender.give_consent(WITHDRAWN).status_code == 204
+    assert sorted(states(house)) == ["ready", "withdrawn", "withdrawn", "withdrawn"]
+    late = [ada.client.get(f"/cases/{one_case}/clip", headers={"accept": "*/*"}), ada.act(one_case, "heartbeat", lease)]
+    late.append(ada.act(one_case, "verdict", lease, verdict="play"))
+    assert [answer.status_code for answer in late] == [409, 409, 409]
+    assert "took its consent back" in late[-1].text
+    assert len(bea.case_ids()) == 1
+    entries = [entry for entry in house.log() if entry.action == "case.withdrawn"]
+    assert [entry.is_alert for entry in entries] == [True] * 3
+    assert [entry.detail["holder"] for entry in entries if entry.subject == f"case:{one_case}"] == ["ada"]
+
+    assert house.service.shred_due() == 3
+    assert house.service.shred_due() == 0
+    assert sorted(states(house)) == ["ready", "withdrawn", "withdrawn", "withdrawn"]
+    assert len(blobs(house)) == 2
+    assert [event_id for _, event_id, _, _ in house.service.keys.everything()] == ["event-4", "event-4"]
+    assert "took its consent back" in ada.client.get(f"/cases/{one_case}").text
+    assert ada.client.get("/decided").text.count("Withdrawn, undecided") == 3
+    with house.service.database.reading() as conn:
+        assert overview(conn, house.clock()).expired.count == 0
+        assert [told.state for told in statuses_of(conn, device_of(conn, sender.token), ["event-1"])] == ["withdrawn"]
+    assert audit.first_break(house.log()) is None
+
+
+def test_a_case_that_someone_is_at_as_its_consent_goes_is_closed_the_next_time(house, sender, ada, one_case, monkeypatch):
+    ada.claim(one_case)
+    monkeypatch.setattr("earmark_review.store.leases.take_away", lambda *_: None)
+    sender.give_consent(WITHDRAWN)
+    assert states(house) == ["leased"]
+    monkeypatch.undo()
+    house.service.shred_due()
+    assert (states(house), blobs(house)) == (["withdrawn"], [])
+
+
 def test_a_golden_case_whose_consent_was_withdrawn_is_handed_to_nobody_after_a_restore(house, sender, ada, bea, one_case, restore):
     sender.give_consent(GIVEN)
     ada.decide(one_case, "play")
@@ -253,7 +300,7 @@ def test_a_golden_case_whose_consent_was_withdrawn_is_handed_to_nobody_after_a_r
     sender.give_consent(WITHDRAWN)
     put_back()
     assert house.browser("bea").case_ids() == []
-    assert states(house) == ["expired"]
+    assert states(house) == ["withdrawn"]
 
 
 def test_a_backup_older_than_a_consent_that_was_withdrawn_does_not_take_it_from_whoever_replays_it(house, sender, restore):

@@ -122,6 +122,14 @@ class Review(RuleBasedStateMachine):
             for case_id in retention.due_for_shredding(conn, self.clock()):
                 retention.mark_shredded(conn, case_id, self.clock())
 
+    @rule()
+    def the_household_withdraws_and_consents_anew(self) -> None:
+        consented(self.database, withdrawn_at=self.clock().isoformat())
+        with self.database.writing() as conn:
+            retention.end_withdrawn(conn, self.clock())
+            assert not conn.execute(select(cases.c.case_id).where(cases.c.closed_at.is_(None))).all()
+        consented(self.database)
+
     @invariant()
     def no_case_vanishes_and_none_has_two_holders(self) -> None:
         with self.database.reading() as conn:

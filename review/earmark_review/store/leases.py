@@ -28,6 +28,8 @@ class Ending(StrEnum):
     EXPIRED = "expired"
     RELEASED = "released"
     """The holder signed out, or went on in another window."""
+    WITHDRAWN = "withdrawn"
+    """The household took its consent back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +137,12 @@ def live_lease(conn: Connection, case_id: str, token: str, holder: SignedIn, now
     if lease is None and conn.execute(select(cases.c.case_id).where(cases.c.case_id == case_id)).first() is None:
         msg = f"case {case_id[:8]} was deleted, as its household may ask for at any time; nothing is recorded of it"
         raise UnknownCaseError(msg)
-    if lease is not None and lease.session_id == holder.session_id and _is_decided(conn, lease):
+    ending = _ending_of(conn, lease) if lease is not None and lease.session_id == holder.session_id else None
+    if ending == Ending.DECIDED:
         msg = "you recorded a verdict under this claim already, so nothing was changed"
+        raise StaleLeaseError(msg)
+    if ending == Ending.WITHDRAWN:
+        msg = f"the household of case {case_id[:8]} took its consent back, so the case is closed and nothing more is recorded of it"
         raise StaleLeaseError(msg)
     if lease is None or lease.session_id != holder.session_id or not lease.is_live(now):
         msg = "your claim on this case has ended, so nothing was recorded; claim it again to go on (a note you began stays in this browser)"
@@ -144,9 +150,8 @@ def live_lease(conn: Connection, case_id: str, token: str, holder: SignedIn, now
     return lease
 
 
-def _is_decided(conn: Connection, lease: Lease) -> bool:
-    mine = (leases.c.lease_id == lease.lease_id, leases.c.ending == str(Ending.DECIDED))
-    return conn.execute(select(leases.c.lease_id).where(*mine)).first() is not None
+def _ending_of(conn: Connection, lease: Lease) -> str | None:
+    return conn.execute(select(leases.c.ending).where(leases.c.lease_id == lease.lease_id)).scalar()
 
 
 def renew(conn: Connection, lease: Lease, terms: LeaseTerms, now: datetime) -> datetime:
@@ -200,6 +205,21 @@ def release(conn: Connection, holder: SignedIn, now: datetime, case_id: str | No
         end(conn, lease, Ending.RELEASED, now)
         move_case(conn, lease.case_id, Move.EXPIRE, now)
         audit.append(conn, now, holder.actor, audit.Action.LEASE_RELEASED, f"case:{lease.case_id}")
+
+
+def take_away(conn: Connection, case_id: str, now: datetime) -> str | None:
+    """End the claim on a case whose household took its consent back, and return who held it.
+
+    None, and nothing is done, where someone is at work under it at this very moment.
+    """
+    query = select(*_LEASE, users.c.name).join(users, users.c.user_id == leases.c.user_id)
+    mine = (leases.c.case_id == case_id, leases.c.ended_at.is_(None))
+    row = conn.execute(query.where(*mine).with_for_update(of=leases, key_share=True, skip_locked=True)).first()
+    if row is None:
+        return None
+    end(conn, Lease(*row[:-1]), Ending.WITHDRAWN, now)
+    move_case(conn, case_id, Move.EXPIRE, now)
+    return str(row.name)
 
 
 def record_evidence(conn: Connection, lease: Lease, holder: SignedIn, evidence: str, now: datetime) -> None:

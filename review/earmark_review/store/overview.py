@@ -12,7 +12,7 @@ from sqlalchemy import Connection, select
 
 from earmark_model.contract import Reason
 from earmark_review.agreement import Agreement, Look, QueueAgreement, Share, agreement_by_sound, agreement_in, week_of
-from earmark_review.cases import CLAIMABLE, Queue, Verdict
+from earmark_review.cases import CLAIMABLE, CaseState, Queue, Verdict
 from earmark_review.misses import Misses
 from earmark_review.store.drift import Histogram, drift, model_of
 from earmark_review.store.fleet import Standing, fleet
@@ -95,9 +95,10 @@ def _ages(opened: Sequence[datetime], now: datetime) -> tuple[int, ...]:
 
 
 def _expired(conn: Connection, since: datetime) -> Mapping[str, Share]:
-    """By the week in which a case closed: those without an outcome, of all."""
+    """By the week in which a case closed: those without an outcome, of all but those that a household withdrew."""
     closed: defaultdict[str, list[bool]] = defaultdict(list)
-    for row in conn.execute(select(cases.c.closed_at, cases.c.outcome).where(cases.c.closed_at > since)):
+    due = (cases.c.closed_at > since, cases.c.state != str(CaseState.WITHDRAWN))
+    for row in conn.execute(select(cases.c.closed_at, cases.c.outcome).where(*due)):
         closed[week_of(row.closed_at)].append(row.outcome is None)
     return {week: Share(sum(missed), len(missed)) for week, missed in sorted(closed.items())}
 

@@ -1,4 +1,4 @@
-"""What has to go, and when: undecided cases expire, decided ones are shredded, and what was deleted stays deleted."""
+"""What has to go, and when: undecided cases expire or are withdrawn, decided ones are shredded."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from earmark_edge.event import Event
 from earmark_review import audit
 from earmark_review.cases import CLOSED_STATES, OPEN_STATES, CaseState, Move
 from earmark_review.store import leases
+from earmark_review.store.consents import withdrawn
 from earmark_review.store.decisions import trains
 from earmark_review.store.moves import move_case
 from earmark_review.store.schema import cases, devices, events, golden_cases, objects
@@ -31,6 +32,32 @@ def expire_undecided(conn: Connection, opened_before: datetime, now: datetime) -
         audit.append(conn, now, audit.SERVICE, audit.Action.CASE_EXPIRED, f"case:{case_id}")
     waiting = (cases.c.state == str(CaseState.ESCALATED), cases.c.shred_at.is_(None), cases.c.opened_at <= opened_before)
     conn.execute(update(cases).where(*waiting).values(shred_at=now))
+
+
+def end_withdrawn(conn: Connection, now: datetime) -> None:
+    """Close what is undecided and came under a record of consent that was withdrawn since; whoever holds such a case loses it.
+
+    One that someone is at in this very moment waits for the next run. What is decided or escalated goes as it would have.
+    """
+    gone = withdrawn(conn)
+    theirs = {device_id for device_id, _ in gone}
+    is_open = cases.c.closed_at.is_(None)
+    query = select(cases.c.case_id, events.c.device_id).join(events, events.c.event_row == cases.c.event_row).where(is_open)
+    for case_id in [row.case_id for row in conn.execute(query) if row.device_id in theirs] if gone else ():
+        columns = (cases.c.state, events.c.device_id, events.c.payload)
+        found = select(*columns).join(events, events.c.event_row == cases.c.event_row).where(cases.c.case_id == case_id, is_open)
+        row = conn.execute(found.with_for_update(of=cases, key_share=True, skip_locked=True)).first()
+        if row is not None and (row.device_id, Event.from_bytes(row.payload).consent_id) in gone:
+            _withdraw(conn, case_id, CaseState(row.state), now)
+
+
+def _withdraw(conn: Connection, case_id: str, state: CaseState, now: datetime) -> None:
+    holder = leases.take_away(conn, case_id, now) if state is CaseState.LEASED else None
+    if state is CaseState.LEASED and holder is None:
+        return
+    move_case(conn, case_id, Move.WITHDRAW, now)
+    conn.execute(update(cases).where(cases.c.case_id == case_id).values(shred_at=now))
+    audit.append(conn, now, audit.SERVICE, audit.Action.CASE_WITHDRAWN, f"case:{case_id}", {"holder": holder} if holder else None)
 
 
 def end_training_keep(conn: Connection, now: datetime) -> None:
@@ -80,5 +107,10 @@ def mark_shredded(conn: Connection, case_id: str, now: datetime) -> None:
     state = conn.execute(select(cases.c.state).where(cases.c.case_id == case_id).with_for_update(key_share=True)).scalar()
     if state is None or state == str(CaseState.SHREDDED):
         return  # the event was deleted meanwhile, or another worker was quicker
-    move_case(conn, case_id, Move.SHRED, now)
+    if state == str(CaseState.WITHDRAWN):
+        is_done = conn.execute(update(cases).where(cases.c.case_id == case_id, cases.c.shred_at.is_not(None)).values(shred_at=None))
+        if not is_done.rowcount:
+            return
+    else:
+        move_case(conn, case_id, Move.SHRED, now)
     audit.append(conn, now, audit.SERVICE, audit.Action.CASE_SHREDDED, f"case:{case_id}")

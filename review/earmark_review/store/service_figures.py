@@ -26,6 +26,7 @@ _COUNTED: Mapping[Action, tuple[str, str]] = {
     Action.CASE_DECIDED: ("verdicts", "Verdicts given"),
     Action.CASE_ESCALATED: ("escalations", "Cases escalated"),
     Action.CASE_EXPIRED: ("deadline_misses", "Cases that nobody decided in time"),
+    Action.CASE_WITHDRAWN: ("cases_withdrawn", "Undecided cases that their household withdrew"),
     Action.CANARY_MISSED: ("canary_alarms", "Canaries that newly went missed"),
     Action.SIGN_IN_REFUSED: ("sign_ins_refused", "Sign-ins refused"),
     Action.ORIGINAL_APPROVED: ("originals_opened", "Originals opened by two people"),

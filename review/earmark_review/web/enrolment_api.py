@@ -19,6 +19,7 @@ from earmark_review.store.consents import take_consent
 from earmark_review.store.devices import Device, enrol
 from earmark_review.store.liveness import take_heartbeat
 from earmark_review.store.policies import policy_in_force
+from earmark_review.store.retention import end_withdrawn
 from earmark_review.store.statuses import statuses_of
 from earmark_review.web.bodies import read_capped
 from earmark_review.web.description import MOST_STATUSES
@@ -94,6 +95,7 @@ def _take_consent(service: Service, device: Device, record: SignedRecord) -> Non
         raise EventRefusedError(str(error)) from error
     with service.database.writing() as conn:
         if take_consent(conn, device, consent, record, service.now()):
+            end_withdrawn(conn, service.now())
             service.keys.note_consent(device.device_id, consent.consent_id, record)  # inside: noted in the order in which they are taken
 
 

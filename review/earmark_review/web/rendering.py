@@ -48,6 +48,7 @@ STATE_WORDS = {
     CaseState.ESCALATED: "Escalated",
     CaseState.FINAL: "Final",
     CaseState.EXPIRED: "Expired",
+    CaseState.WITHDRAWN: "Withdrawn",
     CaseState.SHREDDED: "Closed",
 }
 SEVERITY_WORDS = {Severity.HIGHEST: "Highest", Severity.HIGH: "High", Severity.RAISED: "Raised", Severity.OTHER: "Other"}
