@@ -9,7 +9,8 @@ import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import insert, select
+from alembic.script import ScriptDirectory
+from sqlalchemy import MetaData, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from earmark_review import audit
@@ -130,6 +131,38 @@ def test_a_dump_of_the_first_version_migrates_on_every_engine(empty_urls):
         assert [entry.subject for entry in audit.read(conn)] == ["user:Ada"]
         assert conn.exec_driver_sql("SELECT version_num FROM alembic_version").scalars().all() == [newest_revision()]
     database.close()
+
+
+def a_value(column):
+    """What fits, the same for every column of a kind, so that what refers to a row finds it."""
+    kinds = {str: "1", int: 1, float: 0.5, bytes: b"1" * 32, datetime: datetime(2026, 1, 1, tzinfo=UTC)}
+    return kinds[column.type.python_type]
+
+
+@pytest.mark.parametrize("revision", ["r0010", "r0030", "r0050", "r0060", "r0070"])
+def test_a_dump_of_any_later_version_keeps_a_row_of_every_table(empty_urls, revision):
+    database, config, old = Database(empty_urls[0]), alembic_config(), MetaData()
+    assert revision in {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    with database.writing() as conn:
+        config.attributes["connection"] = conn
+        command.upgrade(config, revision)
+        old.reflect(conn)
+        tables = [table for table in old.sorted_tables if table.name != "alembic_version"]
+        for table in tables:
+            conn.execute(insert(table).values({column.name: a_value(column) for column in table.columns}))
+        before = {table.name: conn.execute(select(table)).mappings().all() for table in tables}
+    assert len(tables) >= 12
+    database.migrate()
+    with database.reading() as conn:
+        assert {table.name: conn.execute(select(table)).mappings().all() for table in tables} == before
+        assert conn.exec_driver_sql("SELECT version_num FROM alembic_version").scalars().all() == [newest_revision()]
+    database.close()
+
+
+def test_the_version_before_this_one_is_among_those_whose_dumps_are_tried():
+    head = ScriptDirectory.from_config(alembic_config()).get_revision(newest_revision())
+    tried = test_a_dump_of_any_later_version_keeps_a_row_of_every_table.pytestmark[0].args[1]
+    assert head.down_revision in tried
 
 
 def test_workers_that_start_at_once_migrate_once(empty_urls):

@@ -18,6 +18,8 @@ from earmark_review.store.schema import event_numbers
 
 SILENT_AFTER = timedelta(hours=1)
 """A device that lives says so far more often."""
+LARGE_SKEW = timedelta(minutes=5)
+"""What no network holds a message up for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,13 @@ class Standing:
         return self.heartbeat.canary if self.heartbeat else "unknown"
 
     @property
+    def skew(self) -> timedelta:
+        """How far the device's clock was ahead of ours when its last heartbeat came, whose way counts as well; nothing before the first."""
+        if self.heartbeat is None or self.heard_at is None:
+            return timedelta()
+        return datetime.fromisoformat(self.heartbeat.sent_at) - self.heard_at
+
+    @property
     def troubles(self) -> Sequence[str]:
         """What is amiss, in words; nothing where all is well."""
         beat = self.heartbeat
@@ -49,6 +58,7 @@ class Standing:
             (self.device.public_key is None, "has to enrol anew"),
             (self.is_silent, "silent"),
             (self.canary == "missed", "missed its canary"),
+            (abs(self.skew) >= LARGE_SKEW, f"clock {_rough(abs(self.skew))} {'ahead' if self.skew > timedelta() else 'behind'}"),
             (bool(self.lost), f"{self.lost} possibly lost"),
             (beat is not None and beat.set_aside > 0, f"{beat.set_aside if beat else 0} refused here"),
             (dropped > 0, f"{dropped} clip{'' if dropped == 1 else 's'} dropped for want of space"),
@@ -62,6 +72,13 @@ class Day:
 
     date: str
     events: int
+
+
+def _rough(span: timedelta) -> str:
+    """In the largest unit of which there are two."""
+    minutes = span // timedelta(minutes=1)
+    size, unit = next((one for one in ((1440, "days"), (60, "h")) if minutes >= 2 * one[0]), (1, "min"))
+    return f"{minutes // size} {unit}"
 
 
 def fleet(conn: Connection, now: datetime) -> Sequence[Standing]:
