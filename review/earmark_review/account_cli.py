@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from typing import Annotated, Literal
 
 import typer
+from rich.console import Console
+from rich.table import Table
 
 from earmark_review.accounts import Role
-from earmark_review.opened import DataOption, opened
-from earmark_review.store.revocation import disable, enable, end_all
+from earmark_review.opened import DataOption, JsonOption, opened
+from earmark_review.store.revocation import change_role, disable, enable, end_all
+from earmark_review.store.users import list_users
 
 PersonsRole = Literal["reviewer", "senior", "supervisor", "auditor", "privacy_officer"]
 """`accounts.PEOPLE`, as the command line wants it: written out."""
+
+PasswordOption = Annotated[bool, typer.Option("--password-stdin", help="Read the password from the first line of stdin.")]
+NameArgument = Annotated[str, typer.Argument(help="The account's name.")]
 
 user_app = typer.Typer(help="Local accounts.", no_args_is_help=True)
 
@@ -22,34 +29,70 @@ def add_user_command(
     name: Annotated[str, typer.Argument(help="How the account signs in.")],
     role: Annotated[PersonsRole, typer.Option(help="What the account is for.")] = "reviewer",
     data: DataOption = None,
-    password_stdin: Annotated[bool, typer.Option("--password-stdin", help="Read the password from the first line of stdin.")] = False,
+    password_stdin: PasswordOption = False,
 ) -> None:
     """Add an account; the password is asked for and never shown."""
     with opened(data) as service:
-        if password_stdin:
-            password = sys.stdin.readline().rstrip("\r\n")
-        else:
-            password = typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
-        service.add_user(name, password, Role(role))
+        service.add_user(name, _password(from_stdin=password_stdin), Role(role))
         typer.echo(f"added {role} {name!r}")
 
 
+def _password(*, from_stdin: bool) -> str:
+    if from_stdin:
+        return sys.stdin.readline().rstrip("\r\n")
+    password: str = typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
+    return password
+
+
+@user_app.command("list")
+def list_users_command(data: DataOption = None, as_json: JsonOption = False) -> None:
+    """Show the accounts."""
+    with opened(data) as service, service.database.reading() as conn:
+        found = list_users(conn)
+    if as_json:
+        for account in found:
+            times = {name: getattr(account, name) for name in ("created_at", "last_seen_at", "disabled_at")}
+            words = {"name": account.name, "role": str(account.role)}
+            typer.echo(json.dumps({**words, **{name: at.isoformat() if at else None for name, at in times.items()}}))
+        return
+    table = Table("name", "role", "added", "last at work", "closed")
+    for account in found:
+        times_shown = (account.created_at, account.last_seen_at, account.disabled_at)
+        table.add_row(account.name, account.role.words, *(f"{at:%Y-%m-%d %H:%M} UTC" if at else "never" for at in times_shown))
+    Console().print(table if found else "no accounts; add one with `earmark review user add NAME`")
+
+
+@user_app.command("password")
+def password_command(name: NameArgument, data: DataOption = None, password_stdin: PasswordOption = False) -> None:
+    """Give an account another password; its sessions end at once. Passkeys and a linked identity stay."""
+    with opened(data) as service:
+        ended = service.set_password(name, _password(from_stdin=password_stdin))
+        typer.echo(f"{name!r} has another password; ended {ended} sessions")
+
+
+@user_app.command("role")
+def role_command(name: NameArgument, role: Annotated[PersonsRole, typer.Argument(help="The new one.")], data: DataOption = None) -> None:
+    """Give an account another role; its sessions end at once."""
+    with opened(data) as service, service.database.writing() as conn:
+        typer.echo(f"{name!r} is {Role(role).words} now; ended {change_role(conn, name, Role(role), service.now())} sessions")
+
+
 @user_app.command("sign-out")
-def sign_out_command(name: Annotated[str, typer.Argument(help="The account's name.")], data: DataOption = None) -> None:
+def sign_out_command(name: NameArgument, data: DataOption = None) -> None:
     """End every session of an account at once; what it holds goes back to the queue."""
     with opened(data) as service, service.database.writing() as conn:
         typer.echo(f"ended {end_all(conn, name, service.now())} sessions of {name!r}")
 
 
 @user_app.command("disable")
-def disable_user_command(name: Annotated[str, typer.Argument(help="The account's name.")], data: DataOption = None) -> None:
+def disable_user_command(name: NameArgument, data: DataOption = None) -> None:
     """Close an account: its sessions end at once and it cannot sign in; what it decided stays."""
     with opened(data) as service, service.database.writing() as conn:
         typer.echo(f"closed {name!r}, and ended {disable(conn, name, service.now())} sessions")
 
 
 @user_app.command("enable")
-def enable_user_command(name: Annotated[str, typer.Argument(help="The account's name.")], data: DataOption = None) -> None:
+def enable_user_command(name: NameArgument, data: DataOption = None) -> None:
     """Let a closed account sign in again."""
     with opened(data) as service, service.database.writing() as conn:
         enable(conn, name, service.now())

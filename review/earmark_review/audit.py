@@ -71,6 +71,8 @@ class Action(StrEnum):
     PASSKEY_REMOVED = "passkey.removed"
     IDENTITY_LINKED = "identity.linked"
     IDENTITY_UNLINKED = "identity.unlinked"
+    USER_ROLE_CHANGED = "user.role_changed"
+    USER_PASSWORD_SET = "user.password_set"  # noqa: S105 - an action, no password
     USER_DISABLED = "user.disabled"
     USER_ENABLED = "user.enabled"
     DEVICE_ADDED = "device.added"

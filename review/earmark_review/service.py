@@ -14,7 +14,7 @@ from argon2 import PasswordHasher
 from sqlalchemy.exc import SQLAlchemyError
 
 from earmark_review import audit
-from earmark_review.accounts import Role
+from earmark_review.accounts import Role, checked_password
 from earmark_review.anchors import head_of, read_anchor, write_anchor
 from earmark_review.blob_bucket import BlobBucket
 from earmark_review.blob_folder import BlobFolder
@@ -41,6 +41,7 @@ from earmark_review.store.retention import (
     mark_shredded,
     sender_of,
 )
+from earmark_review.store.revocation import set_password
 from earmark_review.store.sessions import SignIn
 from earmark_review.store.users import add_user, new_account
 from earmark_review.withdrawals import Reached, reach_exports
@@ -90,6 +91,16 @@ class Service:
         account = new_account(self.hasher, name, password, role)
         with self.database.writing() as conn:
             add_user(conn, account, self.now())
+
+    def set_password(self, name: str, password: str) -> int:
+        """Give an account another password and end its sessions; return how many.
+
+        Raises:
+            SettingsError: there is no such account, or the password is too short.
+        """
+        password_hash = self.hasher.hash(checked_password(password))
+        with self.database.writing() as conn:
+            return set_password(conn, name, password_hash, self.now())
 
     def add_device(self, name: str, public_key: bytes) -> str:
         """Enrol a device by its raw Ed25519 public key and return its token, which is kept only as a hash.

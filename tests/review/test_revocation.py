@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
-from tests.review.callers import field_of
+from tests.review.callers import PASSWORD, field_of
 from typer.testing import CliRunner
 
 from earmark_review.accounts import Role
@@ -80,6 +82,50 @@ def test_a_closed_account_is_opened_again_and_decided_cases_keep_its_name(house,
     assert browser.sign_in("ada").status_code == 303
     assert "distress" in browser.client.get(f"/cases/{one_case}").text.lower()
     assert [entry.action for entry in house.log() if entry.action.startswith("user.")] == ["user.added", "user.disabled", "user.enabled"]
+
+
+def test_another_password_ends_every_session_and_the_old_one_opens_nothing(house, ada, elsewhere, one_case):
+    words = ["user", "password", "Ada", "--password-stdin", "--data", str(house.data)]
+    assert "expected 8 to 256" in CliRunner().invoke(app, words, input="short\n").stderr
+    assert not is_over(ada, one_case)
+    answer = CliRunner().invoke(app, words, input="another long one\n")
+    assert (answer.exit_code, "2 sessions" in answer.stdout) == (0, True), answer.output
+    assert is_over(ada, one_case)
+    assert is_over(elsewhere, one_case)
+    assert states(house) == ["ready"]
+    browser = type(ada)(house.app)
+    assert [browser.sign_in("ada", password).status_code for password in (PASSWORD, "another long one")] == [401, 303]
+    assert house.actions().count("user.password_set") == 1
+
+
+def test_another_role_counts_at_once_and_for_one_signed_in_anew(house, ada, elsewhere, one_case):
+    words = ["user", "role", "ada", "auditor", "--data", str(house.data)]
+    answer = CliRunner().invoke(app, words)
+    assert (answer.exit_code, "2 sessions" in answer.stdout) == (0, True), answer.output
+    assert is_over(elsewhere, one_case)
+    assert states(house) == ["ready"]
+    again = house.browser("ada")
+    assert (again.client.get("/log").status_code, again.claim(one_case).status_code) == (200, 403)
+    [entry] = [entry for entry in house.log() if entry.action == "user.role_changed"]
+    assert (entry.subject, entry.detail) == ("user:ada", {"from": "reviewer", "to": "auditor"})
+    assert "is auditor already" in CliRunner().invoke(app, words).stderr
+    assert CliRunner().invoke(app, ["user", "role", "eve", "senior", "--data", str(house.data)]).exit_code == 1
+    assert CliRunner().invoke(app, ["user", "role", "ada", "device", "--data", str(house.data)]).exit_code == 2
+
+
+def test_the_accounts_are_listed_with_no_word_of_their_passwords(house, ada):
+    house.user("Bea", Role.SENIOR)
+    CliRunner().invoke(app, ["user", "disable", "bea", "--data", str(house.data)])
+    answer = CliRunner().invoke(app, ["user", "list", "--json", "--data", str(house.data)])
+    found = [json.loads(line) for line in answer.stdout.splitlines()]
+    assert [(one["name"], one["role"], one["disabled_at"] is None) for one in found] == [
+        ("ada", "reviewer", True),
+        ("Bea", "senior", False),
+    ]
+    assert found[0]["last_seen_at"] == house.clock().isoformat()
+    assert set(found[0]) == {"name", "role", "created_at", "last_seen_at", "disabled_at"}
+    table = CliRunner().invoke(app, ["user", "list", "--data", str(house.data)]).stdout
+    assert all(words in table for words in ("ada", "Bea", "senior", "never"))
 
 
 def test_every_account_has_the_page_and_it_names_no_one_else(house):

@@ -1,4 +1,7 @@
-"""Sessions seen and ended from elsewhere: by their owner from another browser, or by the operator. What they hold goes back at once."""
+"""Sessions seen and ended from elsewhere: by their owner from another browser, or by the operator. What they hold goes back at once.
+
+So does what the operator changes of an account: whoever is signed in goes on only by signing in anew.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,13 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, select, update
 
 from earmark_review import audit
-from earmark_review.accounts import Role, SignedIn
+from earmark_review.accounts import Role, SignedIn, checked_role
 from earmark_review.errors import FormError, SettingsError
 from earmark_review.names import name_key
 from earmark_review.settings import ReviewSettings
 from earmark_review.store import leases
 from earmark_review.store.schema import sessions, users
+from earmark_review.store.users import store_hash
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,20 +93,50 @@ def enable(conn: Connection, name: str, now: datetime) -> None:
     audit.append(conn, now, audit.OPERATOR, audit.Action.USER_ENABLED, f"user:{account.name}")
 
 
+def set_password(conn: Connection, name: str, password_hash: str, now: datetime) -> int:
+    """Give an account another password, by its hash, and end its sessions; return how many. Passkeys and a linked identity stay.
+
+    Raises:
+        SettingsError: there is no such account.
+    """
+    account = _account(conn, name)
+    store_hash(conn, account.user_id, password_hash)
+    audit.append(conn, now, audit.OPERATOR, audit.Action.USER_PASSWORD_SET, f"user:{account.name}")
+    return _end(conn, account.user_id, sessions.c.session_id.is_not(None), audit.OPERATOR, now)
+
+
+def change_role(conn: Connection, name: str, role: Role, now: datetime) -> int:
+    """Give an account another role, and end its sessions; return how many.
+
+    Raises:
+        SettingsError: there is no such account, it has the role already, or it is no person's.
+    """
+    account = _account(conn, name)
+    if account.role is checked_role(role):
+        msg = f"{account.name!r} is {role.words} already"
+        raise SettingsError(msg)
+    ended = _end(conn, account.user_id, sessions.c.session_id.is_not(None), audit.OPERATOR, now)
+    conn.execute(update(users).where(users.c.user_id == account.user_id).values(role=str(role)))
+    detail = {"from": str(account.role), "to": str(role)}
+    audit.append(conn, now, audit.OPERATOR, audit.Action.USER_ROLE_CHANGED, f"user:{account.name}", detail)
+    return ended
+
+
 @dataclass(frozen=True, slots=True)
 class _Account:
     user_id: int
     name: str
+    role: Role
     disabled_at: datetime | None
 
 
 def _account(conn: Connection, name: str) -> _Account:
-    columns = (users.c.user_id, users.c.name, users.c.disabled_at)
+    columns = (users.c.user_id, users.c.name, users.c.role, users.c.disabled_at)
     row = conn.execute(select(*columns).where(users.c.name_key == name_key(name))).first()
     if row is None:
         msg = f"there is no account {name!r}; `earmark review user add NAME` adds one"
         raise SettingsError(msg)
-    return _Account(*row)
+    return _Account(row.user_id, row.name, Role(row.role), row.disabled_at)
 
 
 def _end(conn: Connection, user_id: int, which: object, actor: str, now: datetime) -> int:

@@ -14,7 +14,7 @@ from earmark_review import audit
 from earmark_review.accounts import Role, checked_password, checked_role
 from earmark_review.errors import SettingsError
 from earmark_review.names import checked_name, name_key
-from earmark_review.store.schema import users
+from earmark_review.store.schema import sessions, users
 from earmark_review.store.turns import Turn, take_turn
 
 
@@ -26,6 +26,17 @@ class Account:
     name: str
     password_hash: str = field(repr=False)
     role: Role
+
+
+@dataclass(frozen=True, slots=True)
+class ListedAccount:
+    """An account as the operator sees it. `last_seen_at` is when any session of it last was at work."""
+
+    name: str
+    role: Role
+    created_at: datetime
+    last_seen_at: datetime | None
+    disabled_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +73,13 @@ def add_user(conn: Connection, account: NewAccount, now: datetime) -> None:
     audit.append(conn, now, audit.OPERATOR, audit.Action.USER_ADDED, f"user:{account.name}", {"role": str(account.role)})
 
 
+def list_users(conn: Connection) -> Sequence[ListedAccount]:
+    """Every account, by name."""
+    seen = select(func.max(sessions.c.last_seen_at)).where(sessions.c.user_id == users.c.user_id).scalar_subquery()
+    query = select(users.c.name, users.c.role, users.c.created_at, seen, users.c.disabled_at).order_by(users.c.name_key)
+    return [ListedAccount(row[0], Role(row[1]), *row[2:]) for row in conn.execute(query)]
+
+
 def find_user(conn: Connection, key: str) -> Account | None:
     """The account of that `name_key`, unless it is disabled."""
     columns = (users.c.user_id, users.c.name, users.c.password_hash, users.c.role)
@@ -70,7 +88,7 @@ def find_user(conn: Connection, key: str) -> Account | None:
 
 
 def store_hash(conn: Connection, user_id: int, password_hash: str) -> None:
-    """Replace a hash that was made with weaker parameters."""
+    """Put another hash in the place of an account's."""
     conn.execute(update(users).where(users.c.user_id == user_id).values(password_hash=password_hash))
 
 
@@ -85,8 +103,3 @@ def password_fits(hasher: PasswordHasher, password_hash: str, password: str) -> 
         return hasher.verify(password_hash, password)
     except (VerificationError, InvalidHashError):
         return False
-
-
-def roles() -> Sequence[str]:
-    """The roles that an account can have."""
-    return [str(role) for role in Role]
