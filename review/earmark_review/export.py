@@ -185,7 +185,7 @@ def _row(service: Service, one: _Settled, out: Path) -> Mapping[str, object]:
         "source": SOURCE,
         "group": one.group,
         "original_label": str(one.outcome),
-        "label_confidence": f"{one.looks} looks",
+        "label_confidence": f"{one.looks} look{'' if one.looks == 1 else 's'}",
         "licence_tier": "consented" if clip else "",
         "consent": one.consent if clip else "",
         "consent_version": one.consent_version if clip else "",
