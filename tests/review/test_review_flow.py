@@ -104,6 +104,7 @@ def test_a_span_is_kept_on_the_streams_clock(house, ada, one_case):
 
 @pytest.fixture
 def golden(open_house, make_sending):
+    """A house with a golden cry of a month ago."""
     house = open_house(golden_share=1)
     case_id = one_case_in(house, make_sending)
     house.consent(may_train=True)
@@ -115,21 +116,29 @@ def golden(open_house, make_sending):
     return house, case_id
 
 
-def test_a_golden_case_looks_like_any_other_and_goes_to_each_reviewer_once(golden, make_sending):
+def claim_next(browser):
+    return browser.client.post("/queue/next", data={"csrf": browser.csrf()}).headers["location"].removeprefix("/cases/")
+
+
+def test_a_golden_case_comes_in_its_turn_looks_like_any_other_and_goes_to_each_reviewer_once(golden, make_sending):
     house, case_id = golden
     ada, bea = house.user("ada"), house.user("bea")
+    house.device("porch").send(make_sending("event-2", "cry", masked=True, device="porch"))
+    [ordinary] = ada.case_ids()
     house.clock.advance(120)
-    assert "under 1 min" not in ada.client.get("/queue").text
-    answer = ada.client.post("/queue/next", data={"csrf": ada.csrf()})
-    assert answer.headers["location"] == f"/cases/{case_id}"
+    assert claim_next(ada) == case_id
+    assert [*ada.case_ids(), *bea.case_ids()] == [case_id, ordinary] * 2  # held, it stands where a case that is next stands
     page = ada.client.get(f"/cases/{case_id}").text
     assert "olden" not in page
     assert "2026-03-01" not in page  # when it was really heard
     assert "2026-03-31" in page
+    assert "2 min" in page  # as long as the one after it has waited
     ada.act(case_id, "verdict", ada.lease_of(case_id), verdict="media")
-    assert ada.case_ids() == []
-    assert bea.case_ids() == [case_id]
-    bea.decide(case_id, "play")
+    assert ada.case_ids() == bea.case_ids() == [ordinary]
+    assert claim_next(ada) == ordinary
+    house.device("hall").send(make_sending("event-3", "cry", masked=True, device="hall"))
+    assert claim_next(bea) == case_id
+    bea.act(case_id, "verdict", bea.lease_of(case_id), verdict="play")
     with house.service.database.reading() as conn:
         assert golden_hits(conn) == (1, 2)
     house.clock.advance(86_400 * 10)
@@ -137,12 +146,27 @@ def test_a_golden_case_looks_like_any_other_and_goes_to_each_reviewer_once(golde
     assert place(house, case_id)[0] == "ready"
 
 
-def test_without_a_draw_or_a_golden_case_the_queue_goes_on(golden, make_sending):
+def test_a_golden_case_does_not_come_where_it_would_give_itself_away(golden, make_sending):
+    house, _ = golden
+    ada = house.user("ada")
+    assert "All quiet" in ada.client.get("/queue").text
+    assert claim_next(ada) == "/queue"  # alone it makes no queue
+    house.device("porch").send(make_sending("event-2", "scream", masked=True, device="porch"))
+    [scream] = ada.case_ids()
+    assert claim_next(ada) == scream  # a cry is not before a scream
+    ada.act(scream, "verdict", ada.lease_of(scream), verdict="distress")
+    house.device("hall").send(make_sending("event-3", "shout", masked=True, device="hall"))
+    [shout] = ada.case_ids()
+    cry = claim_next(ada)
+    assert cry != shout  # it is before a shout, as if it had just come
+    assert "under 1 min" in ada.client.get(f"/cases/{cry}").text
+
+
+def test_without_a_draw_the_queue_goes_on(golden, make_sending):
     house, case_id = golden
     house.device("porch").send(make_sending("event-2", label="cry", masked=True, device="porch"))
     object.__setattr__(house.service, "chance", lambda: 1.0)
-    ada = house.user("ada")
-    assert ada.client.post("/queue/next", data={"csrf": ada.csrf()}).headers["location"] != f"/cases/{case_id}"
+    assert claim_next(house.user("ada")) != case_id
 
 
 REASON = "the masked sound does not tell a cry from a laugh"

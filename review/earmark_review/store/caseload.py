@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, exists, func, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, exists, func, or_, select
 
 from earmark_edge.event import Event
 from earmark_model.contract import Reason
@@ -132,8 +132,10 @@ def queue(conn: Connection, who: SignedIn, now: datetime, limit: int, offset: in
     """Open cases that are `who`'s business: by severity, then age, oldest first.
 
     Whoever works the queues does not see what is not theirs to judge: disputes without the role for them, and what they judged already.
+    A golden case that waits stands in no list: one that is passed over again and again there would give itself away.
     """
-    is_open: ColumnElement[bool] = cases.c.closed_at.is_(None)
+    is_golden = cases.c.case_id.in_(select(golden_cases.c.case_id))
+    is_open: ColumnElement[bool] = and_(cases.c.closed_at.is_(None), or_(~is_golden, cases.c.state == str(CaseState.LEASED)))
     if who.queues:
         is_open = and_(is_open, cases.c.queue.in_([str(queue) for queue in who.queues]), ~judged_by(who.user_id))
     ordered = _lines().where(is_open).order_by(cases.c.severity, cases.c.opened_at, cases.c.case_id)

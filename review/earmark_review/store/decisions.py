@@ -92,7 +92,7 @@ def _repeat(conn: Connection, case_id: str, now: datetime) -> None:
 
 
 def make_fresh(conn: Connection, case_id: str, now: datetime) -> None:
-    """Let a golden case look as if it had just come."""
+    """Let a golden case look as if it had come at `now`."""
     received = select(events.c.received_at).join(cases, cases.c.event_row == events.c.event_row).where(cases.c.case_id == case_id)
     shift_s = (now - conn.execute(received).scalar_one()).total_seconds()
     conn.execute(update(golden_cases).where(golden_cases.c.case_id == case_id).values(shift_s=shift_s))

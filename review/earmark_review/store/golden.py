@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, func, insert, select
 
 from earmark_review import audit
+from earmark_review.accounts import SignedIn
 from earmark_review.cases import Move, Verdict
 from earmark_review.errors import BlobMissingError
 from earmark_review.store.decisions import make_fresh
+from earmark_review.store.leases import next_case
 from earmark_review.store.moves import move_case
 from earmark_review.store.retention import blob_keys_of
-from earmark_review.store.schema import golden_cases, verdicts
+from earmark_review.store.schema import cases, golden_cases, verdicts
 
 
 def add_golden(conn: Connection, case_id: str, expected: Verdict, now: datetime) -> None:
@@ -30,6 +32,23 @@ def add_golden(conn: Connection, case_id: str, expected: Verdict, now: datetime)
     conn.execute(insert(golden_cases).values(case_id=case_id, expected=str(expected), shift_s=0.0, armed_at=now))
     make_fresh(conn, case_id, now)
     audit.append(conn, now, audit.OPERATOR, audit.Action.GOLDEN_ADDED, f"case:{case_id}", {"expected": str(expected)})
+
+
+def golden_before(conn: Connection, first: str, holder: SignedIn, now: datetime) -> str | None:
+    """A golden case that can come before `first`, whose turn it is for `holder`; None where none would look as if it belonged there.
+
+    It is as severe at least, and looks as if it had come just before `first`, or, where it is more severe, just now.
+    """
+    found = next_case(conn, holder, now, golden=True)
+    columns = select(cases.c.severity, cases.c.opened_at)
+    severity, opened_at = conn.execute(columns.where(cases.c.case_id == first)).one()
+    if found is None or (own := conn.execute(columns.where(cases.c.case_id == found)).one().severity) > severity:
+        return None
+    make_fresh(conn, found, opened_at - _JUST_BEFORE if own == severity else now)
+    return found
+
+
+_JUST_BEFORE = timedelta(seconds=1)
 
 
 def golden_hits(conn: Connection) -> tuple[int, int]:

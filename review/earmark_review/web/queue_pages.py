@@ -15,6 +15,7 @@ from earmark_review.accounts import Permission, SignedIn
 from earmark_review.service import Service
 from earmark_review.store import caseload, leases, originals
 from earmark_review.store.exposures import exposure_of, require_rested
+from earmark_review.store.golden import golden_before
 from earmark_review.web.case_pages import show_claimed
 from earmark_review.web.guards import ServiceOf, SessionForm, Who
 from earmark_review.web.rendering import render
@@ -71,8 +72,9 @@ def _claim_next(conn: Connection, service: Service, who: SignedIn, now: datetime
     """The first case of the queue, now and then a golden one in its stead."""
     settings = service.settings
     terms = settings.lease_terms.within(require_rested(conn, who.user_id, settings.limits, now))
-    is_golden = service.chance() < settings.golden_share
-    first = (leases.next_case(conn, who, now, golden=True) if is_golden else None) or leases.next_case(conn, who, now)
+    first = leases.next_case(conn, who, now)
+    if first and service.chance() < settings.golden_share:
+        first = golden_before(conn, first, who, now) or first
     return leases.claim(conn, first, who, terms, settings.leases_per_reviewer, now) if first else None
 
 
