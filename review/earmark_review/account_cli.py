@@ -11,8 +11,9 @@ from rich.console import Console
 from rich.table import Table
 
 from earmark_review.accounts import Role
+from earmark_review.cases import Queue
 from earmark_review.opened import DataOption, JsonOption, opened
-from earmark_review.store.revocation import change_role, disable, enable, end_all
+from earmark_review.store.revocation import change_role, disable, enable, end_all, give_queues
 from earmark_review.store.users import list_users
 
 PersonsRole = Literal["reviewer", "senior", "supervisor", "auditor", "privacy_officer"]
@@ -52,13 +53,14 @@ def list_users_command(data: DataOption = None, as_json: JsonOption = False) -> 
     if as_json:
         for account in found:
             times = {name: getattr(account, name) for name in ("created_at", "last_seen_at", "disabled_at")}
-            words = {"name": account.name, "role": str(account.role)}
+            words = {"name": account.name, "role": str(account.role), "queues": [str(queue) for queue in account.queues]}
             typer.echo(json.dumps({**words, **{name: at.isoformat() if at else None for name, at in times.items()}}))
         return
-    table = Table("name", "role", "added", "last at work", "closed")
+    table = Table("name", "role", "queues", "added", "last at work", "closed")
     for account in found:
         times_shown = (account.created_at, account.last_seen_at, account.disabled_at)
-        table.add_row(account.name, account.role.words, *(f"{at:%Y-%m-%d %H:%M} UTC" if at else "never" for at in times_shown))
+        queues = ", ".join(account.queues) or "none"
+        table.add_row(account.name, account.role.words, queues, *(f"{at:%Y-%m-%d %H:%M} UTC" if at else "never" for at in times_shown))
     Console().print(table if found else "no accounts; add one with `earmark review user add NAME`")
 
 
@@ -72,7 +74,7 @@ def password_command(name: NameArgument, data: DataOption = None, password_stdin
 
 @user_app.command("role")
 def role_command(name: NameArgument, role: Annotated[PersonsRole, typer.Argument(help="The new one.")], data: DataOption = None) -> None:
-    """Give an account another role; its sessions end at once."""
+    """Give an account another role, with all queues of that; its sessions end at once."""
     with opened(data) as service, service.database.writing() as conn:
         typer.echo(f"{name!r} is {Role(role).words} now; ended {change_role(conn, name, Role(role), service.now())} sessions")
 
@@ -97,3 +99,15 @@ def enable_user_command(name: NameArgument, data: DataOption = None) -> None:
     with opened(data) as service, service.database.writing() as conn:
         enable(conn, name, service.now())
         typer.echo(f"opened {name!r}")
+
+
+@user_app.command("queues")
+def queues_command(
+    name: NameArgument,
+    queues: Annotated[list[Queue], typer.Argument(help="Those that it works on, of its role's.")],
+    data: DataOption = None,
+) -> None:
+    """Let an account work on some queues of its role alone, such as first looks while it is new; its sessions end at once."""
+    with opened(data) as service, service.database.writing() as conn:
+        ended = give_queues(conn, name, queues, service.now())
+        typer.echo(f"{name!r} works on {', '.join(queues)} alone; ended {ended} sessions")

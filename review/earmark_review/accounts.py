@@ -67,6 +67,11 @@ QUEUE_NEEDS: Mapping[Queue, Permission] = MappingProxyType(
 """What it takes to work on a case of each queue."""
 
 
+def queues_of(role: Role) -> tuple[Queue, ...]:
+    """The queues that a role may work on; an account may have some of them withheld."""
+    return tuple(queue for queue in Queue if QUEUE_NEEDS[queue] in PERMISSIONS[role])
+
+
 @dataclass(frozen=True, slots=True)
 class SignedIn:
     """An account in one of its sessions."""
@@ -75,6 +80,8 @@ class SignedIn:
     session_id: int
     name: str
     role: Role
+    withheld: frozenset[Queue] = frozenset()
+    """Queues that the role reaches and this account does not."""
 
     @property
     def actor(self) -> str:
@@ -84,7 +91,7 @@ class SignedIn:
     @property
     def queues(self) -> tuple[Queue, ...]:
         """The queues that the account may work on."""
-        return tuple(queue for queue in Queue if self.may(QUEUE_NEEDS[queue]))
+        return tuple(queue for queue in queues_of(self.role) if queue not in self.withheld)
 
     def may(self, permission: Permission) -> bool:
         """Whether the role reaches this far."""
@@ -99,6 +106,17 @@ class SignedIn:
         if not self.may(permission):
             roles = " or ".join(role.words for role in Role if permission in PERMISSIONS[role])
             msg = f"the role {self.role.words} cannot {permission}; sign in as {roles}"
+            raise NotAllowedError(msg)
+
+    def require_queue(self, queue: Queue) -> None:
+        """Insist.
+
+        Raises:
+            NotAllowedError: neither the role nor the account works on cases of this queue.
+        """
+        self.require(QUEUE_NEEDS[queue])
+        if queue in self.withheld:
+            msg = f"your account does not work on this queue ({queue}); whoever runs the service opens it with `earmark review user queues`"
             raise NotAllowedError(msg)
 
 

@@ -72,6 +72,7 @@ class Action(StrEnum):
     IDENTITY_LINKED = "identity.linked"
     IDENTITY_UNLINKED = "identity.unlinked"
     USER_ROLE_CHANGED = "user.role_changed"
+    USER_QUEUES_CHANGED = "user.queues_changed"
     USER_PASSWORD_SET = "user.password_set"  # noqa: S105 - an action, no password
     USER_DISABLED = "user.disabled"
     USER_ENABLED = "user.enabled"

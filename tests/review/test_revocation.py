@@ -123,7 +123,7 @@ def test_the_accounts_are_listed_with_no_word_of_their_passwords(house, ada):
         ("Bea", "senior", False),
     ]
     assert found[0]["last_seen_at"] == house.clock().isoformat()
-    assert set(found[0]) == {"name", "role", "created_at", "last_seen_at", "disabled_at"}
+    assert set(found[0]) == {"name", "role", "queues", "created_at", "last_seen_at", "disabled_at"}
     table = CliRunner().invoke(app, ["user", "list", "--data", str(house.data)]).stdout
     assert all(words in table for words in ("ada", "Bea", "senior", "never"))
 

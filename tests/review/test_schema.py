@@ -139,7 +139,7 @@ def a_value(column):
     return kinds[column.type.python_type]
 
 
-@pytest.mark.parametrize("revision", ["r0010", "r0030", "r0050", "r0060", "r0070"])
+@pytest.mark.parametrize("revision", ["r0010", "r0030", "r0050", "r0060", "r0070", "r0080"])
 def test_a_dump_of_any_later_version_keeps_a_row_of_every_table(empty_urls, revision):
     database, config, old = Database(empty_urls[0]), alembic_config(), MetaData()
     assert revision in {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}

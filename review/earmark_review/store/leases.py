@@ -11,7 +11,7 @@ from itertools import count
 from sqlalchemy import ColumnElement, Connection, Exists, ScalarSelect, exists, func, insert, select, update
 
 from earmark_review import audit
-from earmark_review.accounts import QUEUE_NEEDS, SignedIn
+from earmark_review.accounts import SignedIn
 from earmark_review.cases import CLAIMABLE, CLOSED_STATES, CaseState, Lease, LeaseTerms, Move, Queue
 from earmark_review.errors import CaseNotReadyError, LeaseLimitError, StaleLeaseError, UnknownCaseError
 from earmark_review.store.exposures import begin_exposure, end_exposure
@@ -50,14 +50,14 @@ def claim(conn: Connection, case_id: str, holder: SignedIn, terms: LeaseTerms, l
     Raises:
         UnknownCaseError: there is no such case.
         CaseNotReadyError: someone holds it, the holder has judged it, or it is not at a point where it can be claimed.
-        NotAllowedError: the case waits in a queue that the holder's role does not reach.
+        NotAllowedError: the case waits in a queue that the holder does not work on.
         LeaseLimitError: the holder has enough already.
     """
     end_expired(conn, now)
     state, queue = place_of(conn, case_id)
     if state not in CLAIMABLE:
         raise _not_ready(conn, case_id, state)
-    holder.require(QUEUE_NEEDS[queue])
+    holder.require_queue(queue)
     if conn.execute(select(verdicts.c.verdict_id).where(verdicts.c.case_id == case_id, verdicts.c.user_id == holder.user_id)).first():
         msg = "you have judged this case already; choose another from the queue"
         raise CaseNotReadyError(msg)

@@ -5,20 +5,21 @@ So does what the operator changes of an account: whoever is signed in goes on on
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, select, update
 
 from earmark_review import audit
-from earmark_review.accounts import Role, SignedIn, checked_role
+from earmark_review.accounts import Role, SignedIn, checked_role, queues_of
+from earmark_review.cases import Queue
 from earmark_review.errors import FormError, SettingsError
 from earmark_review.names import name_key
 from earmark_review.settings import ReviewSettings
 from earmark_review.store import leases
 from earmark_review.store.schema import sessions, users
-from earmark_review.store.users import store_hash
+from earmark_review.store.users import store_hash, withhold
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,7 @@ def set_password(conn: Connection, name: str, password_hash: str, now: datetime)
 
 
 def change_role(conn: Connection, name: str, role: Role, now: datetime) -> int:
-    """Give an account another role, and end its sessions; return how many.
+    """Give an account another role, with all of its queues, and end its sessions; return how many.
 
     Raises:
         SettingsError: there is no such account, it has the role already, or it is no person's.
@@ -117,8 +118,27 @@ def change_role(conn: Connection, name: str, role: Role, now: datetime) -> int:
         raise SettingsError(msg)
     ended = _end(conn, account.user_id, sessions.c.session_id.is_not(None), audit.OPERATOR, now)
     conn.execute(update(users).where(users.c.user_id == account.user_id).values(role=str(role)))
+    withhold(conn, account.user_id, ())
     detail = {"from": str(account.role), "to": str(role)}
     audit.append(conn, now, audit.OPERATOR, audit.Action.USER_ROLE_CHANGED, f"user:{account.name}", detail)
+    return ended
+
+
+def give_queues(conn: Connection, name: str, queues: Collection[Queue], now: datetime) -> int:
+    """Let an account work on these queues of its role alone, and end its sessions; return how many.
+
+    Raises:
+        SettingsError: there is no such account, or these are no queues of its role.
+    """
+    account = _account(conn, name)
+    reached = queues_of(account.role)
+    if not queues or not set(queues) <= set(reached):
+        msg = f"the role {account.role.words} works on {', '.join(reached) or 'no queue'}; got {', '.join(queues) or 'none'}"
+        raise SettingsError(msg)
+    ended = _end(conn, account.user_id, sessions.c.session_id.is_not(None), audit.OPERATOR, now)
+    withhold(conn, account.user_id, set(reached) - set(queues))
+    detail = {"queues": [str(queue) for queue in reached if queue in queues]}
+    audit.append(conn, now, audit.OPERATOR, audit.Action.USER_QUEUES_CHANGED, f"user:{account.name}", detail)
     return ended
 
 

@@ -100,6 +100,14 @@ passkeys = Table(
     Column("last_used_at", UtcDateTime),
 )
 
+# Queues that an account does not work on though its role would.
+withheld_queues = Table(
+    "withheld_queues",
+    metadata,
+    Column("user_id", ForeignKey("users.user_id"), primary_key=True),
+    Column("queue", String(32), primary_key=True),
+)
+
 # Who an account is at a provider of identities: by issuer and subject, never by an address or a name.
 identities = Table(
     "identities",

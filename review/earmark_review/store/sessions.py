@@ -19,7 +19,7 @@ from earmark_review.store import leases
 from earmark_review.store.database import Database
 from earmark_review.store.schema import sessions, sign_in_failures, users
 from earmark_review.store.turns import Turn, take_turn
-from earmark_review.store.users import Account, find_user, password_fits, store_hash
+from earmark_review.store.users import Account, find_user, password_fits, store_hash, withheld_of
 from earmark_review.tokens import new_token, token_sha256
 
 WIDER_LIMIT = 6
@@ -147,13 +147,14 @@ def signed_in(database: Database, token: str | None, settings: ReviewSettings, n
         query = select(sessions, users.c.name, users.c.role).join(users, users.c.user_id == sessions.c.user_id)
         live = (sessions.c.ended_at.is_(None), users.c.disabled_at.is_(None))
         row = conn.execute(query.where(sessions.c.token_sha256 == token_sha256(token), *live)).first() if token else None
+        withheld = withheld_of(conn, row.user_id) if row is not None else frozenset()
     if row is None or not _is_current(row.created_at, row.last_seen_at, settings, now):
         msg = "you are not signed in, or were signed out after a while; sign in and try again"
         raise NotSignedInError(msg)
     if is_work and now - row.last_seen_at >= _SEEN_EVERY:
         with database.writing() as conn:
             conn.execute(update(sessions).where(sessions.c.session_id == row.session_id).values(last_seen_at=now))
-    return SignedIn(row.user_id, row.session_id, row.name, Role(row.role))
+    return SignedIn(row.user_id, row.session_id, row.name, Role(row.role), withheld)
 
 
 def _is_current(created_at: datetime, last_seen_at: datetime, settings: ReviewSettings, now: datetime) -> bool:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 
 from earmark_review import audit
-from earmark_review.accounts import Role, checked_password, checked_role
+from earmark_review.accounts import Role, checked_password, checked_role, queues_of
+from earmark_review.cases import Queue
 from earmark_review.errors import SettingsError
 from earmark_review.names import checked_name, name_key
-from earmark_review.store.schema import sessions, users
+from earmark_review.store.schema import sessions, users, withheld_queues
 from earmark_review.store.turns import Turn, take_turn
 
 
@@ -34,6 +35,7 @@ class ListedAccount:
 
     name: str
     role: Role
+    queues: Sequence[Queue]
     created_at: datetime
     last_seen_at: datetime | None
     disabled_at: datetime | None
@@ -76,8 +78,29 @@ def add_user(conn: Connection, account: NewAccount, now: datetime) -> None:
 def list_users(conn: Connection) -> Sequence[ListedAccount]:
     """Every account, by name."""
     seen = select(func.max(sessions.c.last_seen_at)).where(sessions.c.user_id == users.c.user_id).scalar_subquery()
-    query = select(users.c.name, users.c.role, users.c.created_at, seen, users.c.disabled_at).order_by(users.c.name_key)
-    return [ListedAccount(row[0], Role(row[1]), *row[2:]) for row in conn.execute(query)]
+    columns = (users.c.user_id, users.c.name, users.c.role, users.c.created_at, seen, users.c.disabled_at)
+    return [
+        ListedAccount(name, Role(role), _queues(conn, user_id, Role(role)), *times)
+        for user_id, name, role, *times in conn.execute(select(*columns).order_by(users.c.name_key)).all()
+    ]
+
+
+def _queues(conn: Connection, user_id: int, role: Role) -> Sequence[Queue]:
+    withheld = withheld_of(conn, user_id)
+    return [queue for queue in queues_of(role) if queue not in withheld]
+
+
+def withheld_of(conn: Connection, user_id: int) -> frozenset[Queue]:
+    """The queues that an account does not work on though its role would."""
+    query = select(withheld_queues.c.queue).where(withheld_queues.c.user_id == user_id)
+    return frozenset(Queue(queue) for queue in conn.scalars(query))
+
+
+def withhold(conn: Connection, user_id: int, queues: Collection[Queue]) -> None:
+    """Keep an account from these queues and no others."""
+    conn.execute(delete(withheld_queues).where(withheld_queues.c.user_id == user_id))
+    if queues:
+        conn.execute(insert(withheld_queues), [{"user_id": user_id, "queue": str(queue)} for queue in queues])
 
 
 def find_user(conn: Connection, key: str) -> Account | None:

@@ -8,7 +8,7 @@ from fastapi import Depends, Request
 from sqlalchemy import select
 
 from earmark_review.access import RULES, Rule
-from earmark_review.accounts import QUEUE_NEEDS, SignedIn
+from earmark_review.accounts import SignedIn
 from earmark_review.cases import Queue
 from earmark_review.errors import CsrfError, DeviceTokenError
 from earmark_review.service import Service
@@ -41,7 +41,7 @@ def current_user(request: Request, service: ServiceOf) -> SignedIn:
 
     Raises:
         NotSignedInError: nobody is.
-        NotAllowedError: the role does not reach this far.
+        NotAllowedError: the role does not reach this far, or the account does not work on the case's queue.
     """
     token, is_work = request.cookies.get(SESSION_COOKIE), BACKGROUND_HEADER not in request.headers
     who = signed_in(service.database, token, service.settings, service.now(), is_work=is_work)
@@ -50,7 +50,7 @@ def current_user(request: Request, service: ServiceOf) -> SignedIn:
     if rule.needs is not None:
         who.require(rule.needs)
     if rule.by_queue:
-        who.require(QUEUE_NEEDS[_queue_of(service, request.path_params["case_id"])])
+        who.require_queue(_queue_of(service, request.path_params["case_id"]))
     return who
 
 

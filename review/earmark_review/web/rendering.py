@@ -15,7 +15,7 @@ from starlette.responses import HTMLResponse
 
 from earmark_model.contract import Reason
 from earmark_review.accounts import Permission, SignedIn
-from earmark_review.cases import CaseState, Severity, Verdict
+from earmark_review.cases import CaseState, Queue, Severity, Verdict
 from earmark_review.service import Service
 from earmark_review.tokens import csrf_token
 from earmark_review.web.caution import Caution
@@ -51,6 +51,7 @@ STATE_WORDS = {
     CaseState.WITHDRAWN: "Withdrawn",
     CaseState.SHREDDED: "Closed",
 }
+QUEUE_WORDS = {Queue.FIRST: "First look", Queue.SECOND: "Second look", Queue.ADJUDICATION: "Disputes"}
 SEVERITY_WORDS = {Severity.HIGHEST: "Highest", Severity.HIGH: "High", Severity.RAISED: "Raised", Severity.OTHER: "Other"}
 VERDICT_WORDS = {
     Verdict.DISTRESS: "Confirmed distress",
@@ -123,6 +124,7 @@ def _environment() -> Environment:
         label_words=LABEL_WORDS,
         reason_words=REASON_WORDS,
         state_words=STATE_WORDS,
+        queue_words=QUEUE_WORDS,
         severity_words=SEVERITY_WORDS,
         verdict_words=VERDICT_WORDS,
         verdict_meanings=VERDICT_MEANINGS,
