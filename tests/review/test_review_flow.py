@@ -36,6 +36,9 @@ def test_a_second_reviewer_is_blind_to_the_first(twice, make_sending):
     quinn.decide(case_id, "play", "a secret thought")
     assert quinn.case_ids() == []  # not hers any more while it is open
     assert quinn.claim(case_id).status_code == 409
+    page = quinn.client.get(f"/cases/{case_id}").text
+    assert "Your verdict is recorded" in page
+    assert "Claim this case" not in page
     assert bea.client.get("/queue").text == fresh
     bea.claim(case_id)
     page = bea.client.get(f"/cases/{case_id}").text

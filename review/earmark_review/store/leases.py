@@ -58,7 +58,7 @@ def claim(conn: Connection, case_id: str, holder: SignedIn, terms: LeaseTerms, l
     if state not in CLAIMABLE:
         raise _not_ready(conn, case_id, state)
     holder.require_queue(queue)
-    if conn.execute(select(verdicts.c.verdict_id).where(verdicts.c.case_id == case_id, verdicts.c.user_id == holder.user_id)).first():
+    if has_judged(conn, case_id, holder.user_id):
         msg = "you have judged this case already; choose another from the queue"
         raise CaseNotReadyError(msg)
     conn.execute(select(users.c.user_id).where(users.c.user_id == holder.user_id).with_for_update(key_share=True))  # counted one at a time
@@ -80,6 +80,13 @@ def claim(conn: Connection, case_id: str, holder: SignedIn, terms: LeaseTerms, l
 def judged_by(user_id: int) -> Exists:
     """Whether the account has given a verdict on the case at hand; then the case is no longer its business while it is open."""
     return exists().where(verdicts.c.case_id == cases.c.case_id, verdicts.c.user_id == user_id)
+
+
+def has_judged(conn: Connection, case_id: str, user_id: int) -> bool:
+    """Whether the account has given a verdict on this case."""
+    return (
+        conn.execute(select(verdicts.c.verdict_id).where(verdicts.c.case_id == case_id, verdicts.c.user_id == user_id)).first() is not None
+    )
 
 
 def next_case(conn: Connection, holder: SignedIn, now: datetime, *, golden: bool = False) -> str | None:

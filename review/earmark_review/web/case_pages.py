@@ -6,6 +6,7 @@ import io
 import logging
 import math
 import re
+from datetime import timedelta
 from functools import partial
 from http import HTTPStatus
 from typing import Annotated
@@ -69,6 +70,7 @@ def case_page(request: Request, service: ServiceOf, who: Who, case_id: CaseIdInP
             leases.record_evidence(conn, lease, who, "pictures and scores", now)
         recorded = verdicts_on(conn, case_id) if _may_see_verdicts(file, lease) else ()
         request_made = originals.request_under(conn, lease) if lease else None
+        has_judged = leases.has_judged(conn, case_id, who.user_id)
     is_open = request_made is not None and request_made.is_open(now)
     evidence = _evidence(service, file, lease, is_original_open=is_open) if lease else None
     has_lost_it = bool(token) and lease is None and file.line.state in {CaseState.READY, CaseState.LEASED}
@@ -85,6 +87,8 @@ def case_page(request: Request, service: ServiceOf, who: Who, case_id: CaseIdInP
         is_original_open=is_open,
         recorded=recorded,
         has_lost_it=has_lost_it,
+        has_judged=has_judged,
+        decide_by=file.line.opened_at + timedelta(seconds=service.settings.undecided_s),
         settings=service.settings,
     )
 

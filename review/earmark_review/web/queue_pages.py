@@ -22,6 +22,8 @@ from earmark_review.web.rendering import render
 
 router = APIRouter(include_in_schema=False)
 LINES_PER_PAGE = 100
+_SOON = 1 / 3
+"""Of the time for deciding; whatever has less of it left says so in the queue."""
 _CASE_ID = "^[0-9a-f]{32}$"
 PageNumber = Annotated[int, Query(ge=1, le=100_000)]
 LAST_ENTRY = 2**31 - 1
@@ -52,7 +54,10 @@ def queue_page(
         held = leases.held_case(conn, who.user_id, now)
         had = exposure_of(conn, who.user_id, service.settings.limits, now) if who.queues else None
         asked = len(originals.waiting(conn, now)) if who.may(Permission.APPROVE_ORIGINAL) else 0
+    undecided_s = service.settings.undecided_s
+    left_s = {line.case_id: (line.opened_at - now).total_seconds() + undecided_s for line in lines.lines}
     shown: dict[str, Any] = {"held": held, "decided": decided, "skipped": skipped, "had": had, "asked": asked}
+    shown |= {"left_s": left_s, "soon_s": undecided_s * _SOON}
     return render(request, "queue.html", lines=lines, page=page, per_page=LINES_PER_PAGE, **shown)
 
 
