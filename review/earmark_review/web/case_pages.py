@@ -6,7 +6,6 @@ import io
 import logging
 import math
 import re
-from datetime import timedelta
 from functools import partial
 from http import HTTPStatus
 from typing import Annotated
@@ -88,7 +87,7 @@ def case_page(request: Request, service: ServiceOf, who: Who, case_id: CaseIdInP
         recorded=recorded,
         has_lost_it=has_lost_it,
         has_judged=has_judged,
-        decide_by=file.line.opened_at + timedelta(seconds=service.settings.undecided_s),
+        left_s=max(0.0, (file.line.opened_at - now).total_seconds() + service.settings.undecided_s),
         settings=service.settings,
     )
 
