@@ -10,7 +10,7 @@ from earmark_cli.consent_record import warning
 from earmark_cli.evaluation import figures_of, markdown
 from earmark_cli.progress import counted
 from earmark_cli.scored import label_indices
-from earmark_cli.training import clip_logits, manifest_path
+from earmark_cli.training import manifest_path, window_logits
 from earmark_data.audio import read_audio
 from earmark_data.manifest import Manifest, read_manifest
 from earmark_data.pcm import PcmStore
@@ -20,7 +20,7 @@ from earmark_model.consents import WITHDRAWN_FILE, note_user
 from earmark_model.contract import Threshold
 from earmark_model.export import HOP_SAMPLES, TOLERANCE, CalibratedTagger, ParityReport, fused, write_bundle
 from earmark_model.fit import load_tagger
-from earmark_model.metrics import Figures
+from earmark_model.metrics import Figures, of_clips
 from earmark_model.network import parameters
 
 __all__ = ["TOLERANCE", "export_run"]
@@ -50,9 +50,9 @@ def export_run(run: Path, out: Path, corpus: Path | None, *, keep: float | None 
     validation = chosen.select(splits=["val"])
     with counted("decoding clips") as progress:
         pcm = PcmStore.open(whole, run.parent / ".pcm", progress=progress)
-    logits, labels = clip_logits(tagger, validation, pcm, HOP_SAMPLES), label_indices(validation)
-    calibration = calibrate(logits, labels)
-    scores = calibration(logits)
+    windows, labels = window_logits(tagger, validation, pcm, HOP_SAMPLES), label_indices(validation)
+    calibration = calibrate(of_clips(windows), labels)
+    scores = of_clips(map(calibration, windows))
     figures = figures_of(scores, validation)
     thresholds = working_thresholds(scores, labels)
     parity_rows = validation.rows[:: max(1, len(validation) // PARITY_CLIPS)]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from earmark_cli.peers import PEERS, BundleListener, Peer, Recorded, heard, peer_of, recorded
 from earmark_cli.progress import counted
 from earmark_cli.scored import ROUNDED_FLOOR, Scored, label_indices
-from earmark_cli.training import clip_logits
+from earmark_cli.training import window_logits
 from earmark_data.manifest import Manifest, ManifestError, read_manifest
 from earmark_data.pcm import PcmStore
 from earmark_edge.scorer import Scorer
@@ -23,7 +23,7 @@ from earmark_model.checkpoint import read_config
 from earmark_model.contract import LABELS, SENSITIVE, SPEC_FILE, read_bundle
 from earmark_model.export import HOP_SAMPLES, fused
 from earmark_model.fit import load_tagger
-from earmark_model.metrics import BUDGETS, auroc
+from earmark_model.metrics import BUDGETS, auroc, of_clips
 
 OURS = "earmark"
 ALL = "all"
@@ -272,8 +272,8 @@ def _scores(candidate: Candidate, pool: Manifest, whole: Manifest) -> NDArray[np
     kept = whole.select(splits=["val"], licence_tiers=candidate.licence_tiers or None, leave_out=candidate.leave_out)
     with counted("decoding clips") as progress:
         pcm = PcmStore.open(whole, candidate.path.parent / ".pcm", progress=progress)
-    calibration = calibrate(clip_logits(tagger, kept, pcm, HOP_SAMPLES), label_indices(kept))
-    return calibration(clip_logits(tagger, pool, pcm, HOP_SAMPLES))
+    calibration = calibrate(of_clips(window_logits(tagger, kept, pcm, HOP_SAMPLES)), label_indices(kept))
+    return of_clips(map(calibration, window_logits(tagger, pool, pcm, HOP_SAMPLES))).astype(np.float64)
 
 
 def _drawn_thresholds(model: Scored, weights: NDArray[np.float32]) -> NDArray[np.float64]:

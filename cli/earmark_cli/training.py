@@ -37,7 +37,7 @@ from earmark_model.consents import note_user
 from earmark_model.contract import LABELS, SAMPLE_RATE_HZ, SENSITIVE, sha256_file
 from earmark_model.fit import Batch, Trainer, load_tagger
 from earmark_model.frontend import FrontendSpec
-from earmark_model.metrics import Figures, over_windows
+from earmark_model.metrics import Figures, of_clips
 from earmark_model.network import Tagger
 from earmark_model.pretrained import MEANS, TAGGER, begin_with
 from earmark_model.processes import Processes
@@ -270,18 +270,22 @@ def _fingerprint(manifest: Manifest) -> str:
     return hashlib.sha256(listing.encode()).hexdigest()
 
 
-def clip_logits(tagger: Tagger, manifest: Manifest, pcm: PcmStore, hop_samples: int = SAMPLE_RATE_HZ) -> NDArray[np.float32]:
-    """Clip logits `[clips, labels]`, heard as a device hears: `over_windows` of two seconds, one every `hop_samples`."""
+def clip_logits(tagger: Tagger, manifest: Manifest, pcm: PcmStore) -> NDArray[np.float32]:
+    """Clip logits `[clips, labels]`, the windows of two seconds a second apart."""
+    return of_clips(window_logits(tagger, manifest, pcm, SAMPLE_RATE_HZ)).astype(np.float32)
+
+
+def window_logits(tagger: Tagger, manifest: Manifest, pcm: PcmStore, hop_samples: int) -> list[NDArray[np.float32]]:
+    """Each clip's logits `[windows, labels]`, heard as a device hears: windows of two seconds, one every `hop_samples`."""
     device = next(tagger.parameters()).device
-    logits = np.zeros((len(manifest), len(LABELS)), np.float32)
-    windower = Windower(2 * SAMPLE_RATE_HZ, hop_samples)
+    windower, clips = Windower(2 * SAMPLE_RATE_HZ, hop_samples), []
     with torch.inference_mode():
-        for position, row in enumerate(manifest):
+        for row in manifest:
             clip = pcm.read(row.index, 0, int(MAX_CLIP_S * SAMPLE_RATE_HZ))
             windows = torch.from_numpy(np.stack([window.samples for window in windower.feed(clip) + windower.flush()]))
-            parts = [tagger(some.to(device)).clip.cpu().numpy() for some in torch.split(windows, 4)]  # few at once stay in the cache
-            logits[position] = over_windows(np.concatenate(parts))
-    return logits
+            # few at once stay in the cache
+            clips.append(np.concatenate([tagger(some.to(device)).clip.cpu().numpy() for some in torch.split(windows, 4)]))
+    return clips
 
 
 def _loader(prepared: Prepared, processes: Processes, examples: Dataset[Any] | None = None) -> Callable[[int], Iterable[Batch]]:

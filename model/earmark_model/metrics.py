@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -100,6 +101,11 @@ def over_windows(scores: Scores) -> Scores:
     clip: Scores = scores.max(0)
     clip[OTHER] = scores[:, OTHER].min()
     return clip
+
+
+def of_clips(windows: Iterable[Scores]) -> Scores:
+    """`[clips, labels]` from each clip's `[windows, labels]`, by `over_windows`."""
+    return np.stack([over_windows(each) for each in windows])
 
 
 def triage_score(scores: Scores) -> Scores:
