@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
@@ -67,9 +67,9 @@ QUEUE_NEEDS: Mapping[Queue, Permission] = MappingProxyType(
 """What it takes to work on a case of each queue."""
 
 
-def queues_of(role: Role) -> tuple[Queue, ...]:
-    """The queues that a role may work on; an account may have some of them withheld."""
-    return tuple(queue for queue in Queue if QUEUE_NEEDS[queue] in PERMISSIONS[role])
+def queues_of(role: Role, withheld: Collection[Queue] = ()) -> tuple[Queue, ...]:
+    """The queues that a role may work on, but for those that an account has withheld."""
+    return tuple(queue for queue in Queue if QUEUE_NEEDS[queue] in PERMISSIONS[role] and queue not in withheld)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class SignedIn:
     @property
     def queues(self) -> tuple[Queue, ...]:
         """The queues that the account may work on."""
-        return tuple(queue for queue in queues_of(self.role) if queue not in self.withheld)
+        return queues_of(self.role, self.withheld)
 
     def may(self, permission: Permission) -> bool:
         """Whether the role reaches this far."""

@@ -77,7 +77,7 @@ def disable(conn: Connection, name: str, now: datetime) -> int:
         raise SettingsError(msg)
     conn.execute(update(users).where(users.c.user_id == account.user_id).values(disabled_at=now))
     audit.append(conn, now, audit.OPERATOR, audit.Action.USER_DISABLED, f"user:{account.name}")
-    return _end(conn, account.user_id, sessions.c.session_id.is_not(None), audit.OPERATOR, now)
+    return _end_all(conn, account, now)
 
 
 def enable(conn: Connection, name: str, now: datetime) -> None:
@@ -103,7 +103,7 @@ def set_password(conn: Connection, name: str, password_hash: str, now: datetime)
     account = _account(conn, name)
     store_hash(conn, account.user_id, password_hash)
     audit.append(conn, now, audit.OPERATOR, audit.Action.USER_PASSWORD_SET, f"user:{account.name}")
-    return _end(conn, account.user_id, sessions.c.session_id.is_not(None), audit.OPERATOR, now)
+    return _end_all(conn, account, now)
 
 
 def change_role(conn: Connection, name: str, role: Role, now: datetime) -> int:
@@ -116,7 +116,7 @@ def change_role(conn: Connection, name: str, role: Role, now: datetime) -> int:
     if account.role is checked_role(role):
         msg = f"{account.name!r} is {role.words} already"
         raise SettingsError(msg)
-    ended = _end(conn, account.user_id, sessions.c.session_id.is_not(None), audit.OPERATOR, now)
+    ended = _end_all(conn, account, now)
     conn.execute(update(users).where(users.c.user_id == account.user_id).values(role=str(role)))
     withhold(conn, account.user_id, ())
     detail = {"from": str(account.role), "to": str(role)}
@@ -135,7 +135,7 @@ def give_queues(conn: Connection, name: str, queues: Collection[Queue], now: dat
     if not queues or not set(queues) <= set(reached):
         msg = f"the role {account.role.words} works on {', '.join(reached) or 'no queue'}; got {', '.join(queues) or 'none'}"
         raise SettingsError(msg)
-    ended = _end(conn, account.user_id, sessions.c.session_id.is_not(None), audit.OPERATOR, now)
+    ended = _end_all(conn, account, now)
     withhold(conn, account.user_id, set(reached) - set(queues))
     detail = {"queues": [str(queue) for queue in reached if queue in queues]}
     audit.append(conn, now, audit.OPERATOR, audit.Action.USER_QUEUES_CHANGED, f"user:{account.name}", detail)
@@ -157,6 +157,11 @@ def _account(conn: Connection, name: str) -> _Account:
         msg = f"there is no account {name!r}; `earmark review user add NAME` adds one"
         raise SettingsError(msg)
     return _Account(row.user_id, row.name, Role(row.role), row.disabled_at)
+
+
+def _end_all(conn: Connection, account: _Account, now: datetime) -> int:
+    """End every session of an account for the operator; return how many."""
+    return _end(conn, account.user_id, sessions.c.session_id.is_not(None), audit.OPERATOR, now)
 
 
 def _end(conn: Connection, user_id: int, which: object, actor: str, now: datetime) -> int:

@@ -80,14 +80,9 @@ def list_users(conn: Connection) -> Sequence[ListedAccount]:
     seen = select(func.max(sessions.c.last_seen_at)).where(sessions.c.user_id == users.c.user_id).scalar_subquery()
     columns = (users.c.user_id, users.c.name, users.c.role, users.c.created_at, seen, users.c.disabled_at)
     return [
-        ListedAccount(name, Role(role), _queues(conn, user_id, Role(role)), *times)
+        ListedAccount(name, Role(role), queues_of(Role(role), withheld_of(conn, user_id)), *times)
         for user_id, name, role, *times in conn.execute(select(*columns).order_by(users.c.name_key)).all()
     ]
-
-
-def _queues(conn: Connection, user_id: int, role: Role) -> Sequence[Queue]:
-    withheld = withheld_of(conn, user_id)
-    return [queue for queue in queues_of(role) if queue not in withheld]
 
 
 def withheld_of(conn: Connection, user_id: int) -> frozenset[Queue]:
