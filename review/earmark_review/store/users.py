@@ -80,7 +80,7 @@ def list_users(conn: Connection) -> Sequence[ListedAccount]:
     seen = select(func.max(sessions.c.last_seen_at)).where(sessions.c.user_id == users.c.user_id).scalar_subquery()
     columns = (users.c.user_id, users.c.name, users.c.role, users.c.created_at, seen, users.c.disabled_at)
     return [
-        ListedAccount(name, Role(role), queues_of(Role(role), withheld_of(conn, user_id)), *times)
+        ListedAccount(name, Role(role), list(queues_of(Role(role), withheld_of(conn, user_id))), *times)
         for user_id, name, role, *times in conn.execute(select(*columns).order_by(users.c.name_key)).all()
     ]
 
