@@ -362,18 +362,20 @@ def test_the_newest_policy_is_handed_out_signed(house, sender, clock):
     assert (policy.version, policy.tiers) == (2, (0,))
 
 
-def test_a_household_learns_who_looked_and_what_was_decided_and_no_name(house, sender, ada, one_case):
+def test_a_household_learns_who_looked_and_what_was_decided_and_no_name(house, sender, one_case):
+    quinn = house.user("quinn")  # not ada, whom a signature in base64 may spell
+
     def told():
         answer = sender.client.post("/api/v1/statuses", json={"event_ids": ["event-1", "unknown"]})
-        assert b"ada" not in answer.content
+        assert b"quinn" not in answer.content
         [status] = read_statuses(checked(answer, Purpose.STATUSES), key_id(public_of(device_key("kitchen"))))
         return status
 
     assert (told().state, told().looks, told().verdicts) == ("ready", (), None)
-    ada.claim(one_case)
-    ada.client.get(f"/cases/{one_case}/clip")
+    quinn.claim(one_case)
+    quinn.client.get(f"/cases/{one_case}/clip")
     assert [(look.role, look.evidence) for look in told().looks] == [("reviewer", "audio of tier 2")]
-    ada.act(one_case, "verdict", ada.lease_of(one_case), verdict="distress")
+    quinn.act(one_case, "verdict", quinn.lease_of(one_case), verdict="distress")
     assert set(told().verdicts) == {"distress"}
     house.service.delete_event("kitchen", "event-1")
     assert told().state == "deleted"
