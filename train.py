@@ -62,7 +62,8 @@ def main(
         ),
     ] = None,
     taught_by: Annotated[
-        Path | None, typer.Option(help="Follow the network of this finished run of --size taught, which hears every sound clean.")
+        Path | None,
+        typer.Option(help="Follow what this bundle says of every sound while it is clean, in place of the taggers; for --size small."),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in OUT.")] = False,
     examples_per_epoch: Annotated[int | None, typer.Option(min=1, help="24,000, or what --size says.")] = None,

@@ -48,8 +48,10 @@ def main() -> None:
     parser.add_argument("--corpus", type=Path, required=True, help="folder with manifest.csv")
     parser.add_argument("--bundle", type=Path, default=ROOT / "model" / "bundles" / "earmark")
     parser.add_argument("--speech-clips", type=int, default=16, help="of each of the two sources of speech, from the test split")
-    parser.add_argument("--out", type=Path, default=ROOT / "bench" / "MASKING.md")
+    parser.add_argument("--out", type=Path, default=ROOT / "bench" / "MASKING.md", help="the page to write; its curve goes beside it")
     options = parser.parse_args()
+    if options.out.is_dir():
+        parser.error(f"--out {options.out}: a folder; name the page in it, such as {options.out / 'MASKING.md'}")
     warnings.filterwarnings("ignore", message="Not enough STFT frames", module="pystoi")
     began = time.perf_counter()
     rows = _test_rows(options.corpus)

@@ -85,7 +85,7 @@ def _beginning(config: dict[str, Any]) -> str:
         return "Its training began with random weights."
     kept = f"keeps {config['train']['keep_began']:.0%} of each" if config["train"]["keep_began"] else "went on from there"
     if config.get("taught_by"):
-        kept += ". It\nfollowed what a larger network, taught on the same clips, says of clean sound, and heard it degraded"
+        kept += f". It\nfollowed what the bundle `{config['taught_by']['name']}` says of clean sound, and heard it degraded"
     if config["train"].get("heads"):
         kept = (
             "asked of them to hear\n"

@@ -1,4 +1,4 @@
-"""Examples that a tagger and YAMNet hear once, kept as numbers: what a trunk is taught by, and what heads are learned from."""
+"""Examples that a tagger, YAMNet or a bundle hears once, kept as numbers: what a network is taught by, and what heads are learned from."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ from zipfile import BadZipFile
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from earmark_cli.progress import counted
 from earmark_cli.yamnet import PeerError, Yamnet
 from earmark_data.dataset import ClipDataset, Example
 from earmark_data.degraded import Again
+from earmark_edge.scorer import Scorer
 from earmark_model.checkpoint import CheckpointError, replace_file
+from earmark_model.contract import read_bundle
 from earmark_model.heads import Heard
 from earmark_model.network import Tagger
 
@@ -66,8 +69,30 @@ def taught_by_yamnet(examples: ClipDataset, classes: list[str]) -> Taught:
         raise PeerError(msg) from error
 
 
-def hear(tagger: Tagger, source: Source, count: int, *, folder: Path, workers: int) -> Heard:
-    """The first `count` examples as the tagger hears them; each piece is kept in `folder`, so that an interrupted run goes on.
+class Followed(Dataset[Example]):
+    """A `ClipDataset` whose `teacher` is the labels' scores that a bundle gives the very sound, as on a device.
+
+    Raises:
+        BundleError: there is no such bundle, or it is damaged.
+    """
+
+    def __init__(self, examples: ClipDataset, bundle: Path) -> None:
+        read_bundle(bundle)
+        self.examples, self.bundle = examples, bundle
+        self._scorer: Scorer | None = None  # made in each worker: a session does not travel between processes
+
+    def __getitem__(self, index: int) -> Example:
+        """Example `index`, any non-negative number."""
+        if self._scorer is None:
+            self._scorer = Scorer(self.bundle)
+        example = self.examples[index]
+        return example._replace(teacher=self._scorer.run(example.audio[None]).clip[0])
+
+
+def hear(tagger: Tagger | None, source: Source, count: int, *, folder: Path, workers: int) -> Heard:
+    """The first `count` examples as the tagger hears them, without one with no embedding.
+
+    Each piece is kept in `folder`, so that an interrupted run goes on.
 
     Raises:
         CheckpointError: a kept piece is damaged, or of another run.
@@ -84,18 +109,25 @@ def hear(tagger: Tagger, source: Source, count: int, *, folder: Path, workers: i
     return Heard(*(torch.from_numpy(np.concatenate(parts)).float() for parts in zip(*pieces, strict=True)))
 
 
-def _piece(tagger: Tagger, source: Source, numbers: range, workers: int) -> Heard:
+def _piece(tagger: Tagger | None, source: Source, numbers: range, workers: int) -> Heard:
     parts = list(_batches(tagger, source, numbers, workers))
     return Heard(*(torch.cat(each) for each in zip(*parts, strict=True)))
 
 
-def _batches(tagger: Tagger, source: Source, numbers: range, workers: int) -> Iterator[Heard]:
+def _batches(tagger: Tagger | None, source: Source, numbers: range, workers: int) -> Iterator[Heard]:
     loader: DataLoader[Any] = DataLoader(Subset(source, numbers), batch_size=8, num_workers=workers)
-    tagger.eval()
+    if tagger is not None:
+        tagger.eval()
     with torch.inference_mode():
         for batch in loader:
-            features = tagger.network.features(tagger.frontend(batch.audio).unsqueeze(1)).mean((2, 3))
-            yield Heard(tagger.network.embedded(features[:, :, None])[:, 0], batch.target, batch.weight, batch.teacher)
+            yield Heard(_embedding(tagger, batch.audio), batch.target, batch.weight, batch.teacher)
+
+
+def _embedding(tagger: Tagger | None, audio: Tensor) -> Tensor:
+    if tagger is None:
+        return torch.zeros(len(audio), 0)
+    features = tagger.network.features(tagger.frontend(audio).unsqueeze(1)).mean((2, 3))
+    return tagger.network.embedded(features[:, :, None])[:, 0]
 
 
 def _keep(path: Path, heard: Heard) -> None:

@@ -22,7 +22,7 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset
 from earmark_cli.consent_record import used
 from earmark_cli.evaluation import figures_of
 from earmark_cli.progress import counted
-from earmark_cli.taught import TAUGHT_BY, hear, taught_by_yamnet
+from earmark_cli.taught import TAUGHT_BY, Followed, hear, taught_by_yamnet
 from earmark_data.audio import read_audio
 from earmark_data.augment import SpectrogramAugment
 from earmark_data.dataset import ClipDataset, SamplingConfig
@@ -32,21 +32,21 @@ from earmark_data.manifest import Manifest, ManifestError, read_manifest
 from earmark_data.pcm import PcmStore
 from earmark_data.teachers import Teachers
 from earmark_edge.window import Windower
-from earmark_model.checkpoint import BEST, CONFIG, LAST, CheckpointError, describe_environment, read_config, write_config
+from earmark_model.checkpoint import CONFIG, LAST, CheckpointError, describe_environment, read_config, write_config
 from earmark_model.consents import note_user
-from earmark_model.contract import LABELS, SAMPLE_RATE_HZ, SENSITIVE, sha256_file
-from earmark_model.fit import Batch, Trainer, load_tagger
+from earmark_model.contract import LABELS, SAMPLE_RATE_HZ, SENSITIVE, BundleError, BundleSpec, read_bundle, sha256_file
+from earmark_model.fit import Batch, Trainer
 from earmark_model.frontend import FrontendSpec
 from earmark_model.metrics import Figures, of_clips
 from earmark_model.network import Tagger
 from earmark_model.pretrained import MEANS, TAGGER, begin_with
 from earmark_model.processes import Processes
 from earmark_model.train_config import VALIDATED_ON, Progression, TrainConfig
-from earmark_model.trunk import Following, Repeating, says
+from earmark_model.trunk import Following, Repeating
 
 MAX_CLIP_S = 30.0
-FOLLOWED = 40_000
-"""So many sounds a network hears clean that another follows; each comes back degraded in other ways."""
+FOLLOWED = 80_000
+"""So many sounds a bundle hears clean that a network follows; each comes back degraded in other ways."""
 VAL, LEFT_OUT = VALIDATED_ON
 logger = logging.getLogger(__name__)
 
@@ -118,19 +118,21 @@ def prepare(inputs: TrainingInputs, config: TrainConfig, processes: Processes, *
     teachers = Teachers.read(whole.path.parent / "teachers", whole) if inputs.use_teachers else None
     network = dataclasses.replace(config.network, teacher_labels=len(teachers.labels) if teachers and not inputs.taught_by else 0)
     config, sampling = dataclasses.replace(config, network=network), CLEAN if config.heads or inputs.taught_by else SamplingConfig()
+    tiers = sorted({row.licence_tier for row in chosen if row.split == "train"})
+    leader = _leader(inputs, tiers)
     needed = dataclasses.replace(whole, rows=tuple({row.index: row for each in (training, *validation.values()) for row in each}.values()))
     described = {
         "train": asdict(config),
         "sampling": asdict(sampling),
         "leave_out": list(inputs.leave_out),
-        "licence_tiers": sorted({row.licence_tier for row in chosen if row.split == "train"}),
-        "consents": [asdict(one) for one in used(needed)],
+        "licence_tiers": tiers,
+        "consents": _consents(needed, leader),
         "corpus": str(inputs.corpus),
         "manifest_sha256": whole.sha256,
         "clips_sha256": _fingerprint(needed),
         "validated_on": list(validation),
         "teachers": bool(teachers),
-        "taught_by": None if inputs.taught_by is None else {"name": inputs.taught_by.name, "sha256": sha256_file(inputs.taught_by / BEST)},
+        "taught_by": leader and {"name": cast("Path", inputs.taught_by).name, "sha256": leader.graph_sha256},
         "begin_with": None if inputs.begin_with is None else {"name": inputs.begin_with.name, "sha256": sha256_file(inputs.begin_with)},
         "processes": processes.count,
     }
@@ -208,13 +210,37 @@ def _teach(prepared: Prepared, processes: Processes, names: Sequence[str], *, re
     return trainer.fit_heads(heard, list(taught), measure)
 
 
-def _followed(prepared: Prepared, run: Path) -> Degraded:
-    """Degraded examples with what the network of `run` says of each while it is clean."""
-    tagger = load_tagger(run)
-    clean = hear(tagger, prepared.dataset, FOLLOWED, folder=prepared.inputs.out / "clean", workers=prepared.inputs.workers)
-    said = says(tagger.network, clean.embedding)
-    told = [part.numpy() for part in (clean.target, clean.weight, said, clean.embedding)]
+def _followed(prepared: Prepared, bundle: Path) -> Degraded:
+    """Degraded examples with what a bundle says of each while it is clean."""
+    source = Followed(prepared.dataset, bundle)
+    clean = hear(None, source, FOLLOWED, folder=prepared.inputs.out / "clean", workers=prepared.inputs.workers)
+    told = [part.numpy() for part in (clean.target, clean.weight, clean.teacher, clean.embedding)]
     return Degraded(prepared.dataset, told, seed=prepared.config.seed)
+
+
+def _leader(inputs: TrainingInputs, tiers: Sequence[str]) -> BundleSpec | None:
+    """The bundle that the run follows, which must have heard nothing that the run may not: what it learned is passed on.
+
+    Raises:
+        BundleError: it is missing or damaged, or was trained on clips of other licence tiers or of sources that the run leaves out.
+    """
+    if inputs.taught_by is None:
+        return None
+    spec = read_bundle(inputs.taught_by)
+    heard, left_out = spec.provenance.get("licence_tiers", ["unknown"]), spec.provenance.get("leave_out", [])
+    if inputs.licence_tiers and (more := sorted({*heard} - {*tiers})):
+        msg = f"{inputs.taught_by}: trained on clips of licence tiers {', '.join(more)}, which --licence leaves out; follow another bundle"
+        raise BundleError(msg)
+    if more := sorted({*inputs.leave_out} - {*left_out}):
+        msg = f"{inputs.taught_by}: trained on {', '.join(more)}, which --leave-out names; follow a bundle that left them out, too"
+        raise BundleError(msg)
+    return spec
+
+
+def _consents(needed: Manifest, leader: BundleSpec | None) -> list[dict[str, Any]]:
+    """The records of consent behind the clips, and behind what is followed: a withdrawal reaches whatever learned from them."""
+    own = [asdict(one) for one in used(needed)]
+    return own + [one for one in (leader.provenance.get("consents", []) if leader else []) if one not in own]
 
 
 def _on_spectrograms(frontend: FrontendSpec, **chances: Any) -> SpectrogramAugment:
@@ -333,5 +359,5 @@ def _fixed(described: dict[str, Any]) -> dict[str, Any]:
     train = {f"train.{name}": value for name, value in described["train"].items() if name not in {"minutes", "epochs"}}
     return {
         **train,
-        **{name: described.get(name) for name in ("sampling", "leave_out", "licence_tiers", "validated_on", "teachers", "taught_by")},
+        **{name: described.get(name) for name in ("taught_by", "sampling", "leave_out", "licence_tiers", "validated_on", "teachers")},
     }

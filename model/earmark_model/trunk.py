@@ -80,19 +80,6 @@ class Following:
         return binary_cross_entropy_with_logits(logits, teacher) + self.LABELS * by_label
 
 
-def says(network: Network, embedding: Tensor) -> Tensor:
-    """Scores `[batch, labels]` in [0, 1] of sounds whose mean has that embedding, `[batch, embedding]`.
-
-    Raises:
-        ValueError: the network does not score a clip by its mean (`sharpness` is not 0).
-    """
-    if network.spec.sharpness:
-        msg = "only a network of sharpness 0, as --size taught trains them, can be followed"
-        raise ValueError(msg)
-    with torch.inference_mode():
-        return torch.sigmoid(network.head(embedding if network.beside is None else _read(network, embedding)))
-
-
 def _read(network: Network, embedding: Tensor) -> Tensor:
     assert network.beside is not None
     return torch.cat([embedding, nn.functional.hardswish(network.beside(embedding))], 1)

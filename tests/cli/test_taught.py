@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +17,10 @@ from earmark_cli.taught import Taught, hear
 from earmark_cli.training import TrainingInputs, prepare, train
 from earmark_cli.yamnet import Yamnet
 from earmark_data.dataset import ClipDataset
-from earmark_data.manifest import ManifestError
-from earmark_model.checkpoint import CheckpointError
+from earmark_data.manifest import ManifestError, read_manifest
+from earmark_edge.scorer import Scorer
+from earmark_model.checkpoint import CheckpointError, read_config
+from earmark_model.contract import SPEC_FILE, BundleError
 from earmark_model.fit import load_tagger
 from earmark_model.frontend import FrontendSpec
 from earmark_model.network import Network, NetworkSpec, Tagger
@@ -30,6 +34,7 @@ HEADS = HeadsConfig(keep=0.25, clean_examples=12, examples=16, rounds=1, batch_s
 CONFIG = TrainConfig(seed=3, heads=HEADS, epochs=2, examples_per_epoch=8, batch_size=4, network=SPEC, keep_began=0.0)
 TAUGHT = dataclasses.replace(SPEC, teacher_labels=0)
 CLASSES = ["Screaming", "Speech"]
+BUNDLE = Path(__file__).parents[2] / "model" / "bundles" / "earmark-small"
 
 
 @pytest.fixture
@@ -115,8 +120,7 @@ def corpus_with_taggers(folder: Path) -> Path:
     return folder
 
 
-def test_a_trunk_is_taught_its_heads_are_learned_and_a_small_network_follows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("earmark_cli.training.FOLLOWED", 12)
+def test_a_trunk_is_taught_and_its_heads_are_learned(tmp_path: Path) -> None:
     folder = corpus_with_taggers(tmp_path / "corpus")
     inputs = TrainingInputs(folder, tmp_path / "runs" / "large", workers=0, begin_with=folder / "teachers" / "mn04_as.pt")
     config, alone = dataclasses.replace(CONFIG, network=TAUGHT), Processes("cpu")
@@ -135,9 +139,41 @@ def test_a_trunk_is_taught_its_heads_are_learned_and_a_small_network_follows(tmp
     train(prepare(inputs, config, alone, resume=True), alone, resume=True)
     assert {path: path.stat().st_mtime_ns for path in held} == held, "nothing was heard again"
 
+
+def test_a_small_network_follows_a_bundle(tmp_path: Path, examples: ClipDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("earmark_cli.training.FOLLOWED", 12)
+    inputs, alone = TrainingInputs(tmp_path / "corpus", tmp_path / "runs" / "small", workers=0, use_teachers=False), Processes("cpu")
     small = TrainConfig(seed=3, epochs=1, examples_per_epoch=8, batch_size=4, network=NetworkSpec(blocks=7, embedding=8), keep_began=0.0)
-    followed = dataclasses.replace(inputs, out=tmp_path / "runs" / "small", taught_by=inputs.out)
+    followed = dataclasses.replace(inputs, taught_by=BUNDLE)
     train(prepare(followed, small, alone, resume=False), alone, resume=False)
     assert load_tagger(followed.out).network.head.in_features == 8
-    with pytest.raises(CheckpointError, match=r"train\.network|taught_by"):
+    [piece] = (followed.out / "clean").iterdir()
+    expected = [Scorer(BUNDLE).run(examples[number].audio[None]).clip[0] for number in (0, 5)]
+    np.testing.assert_allclose(np.load(piece)["teacher"][[0, 5]], expected, atol=1e-3)
+    with pytest.raises(CheckpointError, match="began with taught_by"):
         prepare(dataclasses.replace(followed, taught_by=None), small, alone, resume=True)
+
+
+def test_a_bundle_that_heard_what_the_run_may_not_hear_is_not_followed(examples: ClipDataset, tmp_path: Path) -> None:
+    corpus = tmp_path / "corpus"
+    source = read_manifest(corpus / "manifest.csv").rows[0].source
+    refused = [
+        ({"licence_tiers": ("open",)}, "trained on clips of licence tiers noncommercial, unknown"),
+        ({"leave_out": (source,)}, f"trained on {source}, which --leave-out names"),
+        ({"taught_by": tmp_path / "nowhere"}, "nowhere"),
+    ]
+    for change, told in refused:
+        given = {"taught_by": BUNDLE, "use_teachers": False, "workers": 0, **change}
+        with pytest.raises(BundleError, match=told):
+            prepare(TrainingInputs(corpus, tmp_path / "runs" / "refused", **given), CONFIG, Processes("cpu"), resume=False)
+
+
+def test_consent_to_what_a_followed_bundle_learned_from_is_noted(examples: ClipDataset, tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle"
+    shutil.copytree(BUNDLE, bundle)
+    told = json.loads((bundle / SPEC_FILE).read_text())
+    told["provenance"]["consents"] = [{"consent": "a home's", "version": 1, "clips": 3}]
+    (bundle / SPEC_FILE).write_text(json.dumps(told))
+    inputs = TrainingInputs(tmp_path / "corpus", tmp_path / "runs" / "noted", use_teachers=False, workers=0, taught_by=bundle)
+    prepare(inputs, dataclasses.replace(CONFIG, heads=None), Processes("cpu"), resume=False)
+    assert read_config(inputs.out)["consents"] == told["provenance"]["consents"]
