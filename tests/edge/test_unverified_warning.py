@@ -15,13 +15,13 @@ PROMISE = Guarantee(0.05, 0.1, 100, 0, "f" * 64)
 
 def test_without_any_guarantee_nothing_is_promised() -> None:
     said = unverified_warning(BARE)
-    assert said == "warning: unverified thresholds for scream, cry, baby_cry: no guarantee bounds what this scan missed"
+    assert said == "warning: unverified thresholds for scream, cry, baby_cry: no guarantee bounds how many are missed"
     assert unverified_warning(replace(BARE, triage=Threshold(1.0))) == said
 
 
 def test_a_guarantee_of_triage_is_told_beside_what_it_does_not_cover() -> None:
     said = unverified_warning(replace(BARE, triage=Threshold(1.0, PROMISE)))
-    assert "no guarantee bounds what this scan missed of each alone" in said
+    assert "no guarantee bounds how many of each alone are missed" in said
     assert "at most 5% are missed, with 90% confidence" in said
 
 
