@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from functools import lru_cache
 
 from sqlalchemy import Connection, bindparam, delete, insert, select
 
@@ -91,18 +92,27 @@ def _payload_of(conn: Connection, device_id: int, consent_id: str) -> bytes | No
 def consent_of(conn: Connection, device_id: int, consent_id: str) -> Consent | None:
     """The record behind an event's `consent_id`, if the device sent it."""
     payload = _payload_of(conn, device_id, consent_id)
-    return None if payload is None else Consent.from_bytes(payload)
+    return None if payload is None else _read(payload)
+
+
+# Which record is in force is asked anew each time; what its words mean is not: a household's one record covers all that it sends.
+_read = lru_cache(maxsize=1024)(Consent.from_bytes)
 
 
 def consent_gap(conn: Connection, device_id: int, event: Event) -> str:
-    """Why the record that an event names does not cover it, and what to do; "" where it does.
+    """Why the record that an event names does not cover it, and what to do; "" where it does."""
+    return gap_under(_payload_of(conn, device_id, event.consent_id), event)
+
+
+def gap_under(payload: bytes | None, event: Event) -> str:
+    """The same under the bytes of a record that was looked up; None where the device sent none.
 
     Whether it had expired is judged by the event's own time, on the clock that also wrote the record: what was heard in time may come late.
     """
-    consent = consent_of(conn, device_id, event.consent_id)
     named = f"consent {event.consent_id!r}"
-    if consent is None:
+    if payload is None:
         return f"this device sent no record of {named}; PUT the household's signed record to /api/v1/consent, then send the event again"
+    consent = _read(payload)
     if consent.withdrawn_at:
         return f"{named} was withdrawn on {consent.withdrawn_at}, and nothing is taken under it any more; wipe this on the device"
     if datetime.fromisoformat(event.wall_time) >= datetime.fromisoformat(consent.expires_at):

@@ -5,28 +5,35 @@ from __future__ import annotations
 import hashlib
 import uuid
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import Enum, auto
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, insert, select, update
+from sqlalchemy import Connection, Row, and_, bindparam, insert, select, update
 
 from earmark_edge.event import Event, Receipt
 from earmark_edge.messages import Dropped
 from earmark_review import audit
-from earmark_review.cases import CLOSED_STATES, CaseState, Move, Severity, severity_of
+from earmark_review.cases import CLOSED_STATES, CaseState, Move, Queue, Severity, severity_of
 from earmark_review.errors import ConsentRequiredError, EventDeletedError, UnknownEventError
-from earmark_review.store.consents import consent_gap
+from earmark_review.store.consents import consent_gap, gap_under
 from earmark_review.store.devices import Device, mark_seen
-from earmark_review.store.moves import move_case
+from earmark_review.store.moves import move_from
 from earmark_review.store.numbers import number_event
-from earmark_review.store.schema import cases, dropped_objects, event_signatures, events, objects, tombstones
+from earmark_review.store.schema import cases, consents, devices, dropped_objects, event_signatures, events, objects, tombstones
 
 # Statements are made once: to build one, and to work out the key that finds its text, takes longer than to run it.
 _OF_EVENT = (events.c.device_id == bindparam("device_id"), events.c.event_id == bindparam("event_id"))
 _EVENT = select(events.c.event_row, events.c.sha256, events.c.received_at).where(*_OF_EVENT)
-_TOMBSTONE = select(tombstones.c.event_id).where(
-    tombstones.c.device_id == bindparam("device_id"), tombstones.c.event_id == bindparam("event_id")
+_OF_TOMBSTONE = (tombstones.c.device_id == bindparam("device_id"), tombstones.c.event_id == bindparam("event_id"))
+_TOMBSTONE = select(tombstones.c.event_id).where(*_OF_TOMBSTONE)
+_BEFORE = (  # one row, whatever is there: what decides on an event is asked for at once
+    select(tombstones.c.event_id.label("deleted"), events.c.sha256, consents.c.payload.label("consent"))
+    .select_from(devices)
+    .outerjoin(tombstones, and_(*_OF_TOMBSTONE))
+    .outerjoin(events, and_(*_OF_EVENT))
+    .outerjoin(consents, and_(consents.c.device_id == bindparam("device_id"), consents.c.consent_id == bindparam("consent_id")))
+    .where(devices.c.device_id == bindparam("device_id"))
 )
 _HELD = (
     select(events.c.sha256, events.c.received_at, objects.c.tier, objects.c.blob_key, dropped_objects.c.object_id.label("dropped"))
@@ -37,12 +44,9 @@ _HELD = (
 )
 _DECLARED = select(objects, events.c.payload).join_from(events, objects).where(*_OF_EVENT, objects.c.tier == bindparam("tier"))
 _TIERS = select(objects.c.tier).where(objects.c.event_row == bindparam("event_row")).order_by(objects.c.tier)
-_MISSING = select(objects.c.object_id).where(
-    objects.c.event_row == bindparam("event_row"),
-    objects.c.blob_key.is_(None),
-    objects.c.object_id.not_in(select(dropped_objects.c.object_id)),
+_CASE = (
+    select(cases.c.case_id, cases.c.state, cases.c.queue).where(cases.c.event_row == bindparam("event_row")).with_for_update(key_share=True)
 )
-_CASE = select(cases.c.case_id, cases.c.state).where(cases.c.event_row == bindparam("event_row")).with_for_update(key_share=True)
 _ADD_EVENT = insert(events).returning(events.c.event_row)
 _ADD_SIGNATURE, _ADD_OBJECTS, _ADD_CASE = insert(event_signatures), insert(objects), insert(cases)
 _HOLD = update(objects).where(objects.c.object_id == bindparam("held_id"), objects.c.blob_key.is_(None))
@@ -83,17 +87,17 @@ def take_event(conn: Connection, device: Device, event: Event, payload: bytes, s
     """
     mark_seen(conn, device, now)
     subject, sha256 = event_subject(device, event.event_id), hashlib.sha256(payload).hexdigest()
-    if is_tombstoned(conn, device, event.event_id):
+    before = conn.execute(_BEFORE, {**_names(device, event.event_id), "consent_id": event.consent_id}).one()
+    if before.deleted is not None:
         audit.append(conn, now, f"device:{device.name}", audit.Action.EVENT_REPLAYED, subject, {"sha256": sha256})
         return Intake.DELETED, ""
-    known = _event(conn, device, event.event_id)
-    if known is not None:
-        if known.sha256 == sha256:
+    if before.sha256 is not None:
+        if before.sha256 == sha256:
             return Intake.SAME, ""
-        hashes = {"held_sha256": known.sha256, "given_sha256": sha256}
+        hashes = {"held_sha256": before.sha256, "given_sha256": sha256}
         audit.append(conn, now, f"device:{device.name}", audit.Action.EVENT_CONFLICT, subject, hashes)
         return Intake.CONFLICT, ""
-    if gap := consent_gap(conn, device.device_id, event):
+    if gap := gap_under(before.consent, event):
         audit.append(conn, now, f"device:{device.name}", audit.Action.EVENT_UNCONSENTED, subject, {"sha256": sha256})
         return Intake.UNCONSENTED, gap
     event_row = _insert_event(conn, device, event, payload, sha256, now)
@@ -108,6 +112,13 @@ def take_event(conn: Connection, device: Device, event: Event, payload: bytes, s
 def event_subject(device: Device, event_id: str) -> str:
     """How the audit log names an event."""
     return f"event:{device.name}/{event_id}"
+
+
+def first_receipt(device: Device, event: Event, payload: bytes, now: datetime) -> Receipt:
+    """What `receipt_for` says of an event that was taken `now`, before any object of it came, in the same words."""
+    missing = tuple(sorted(clip.tier for clip in event.clips))
+    sha256, received_at = hashlib.sha256(payload).hexdigest(), now.astimezone(UTC).isoformat()
+    return Receipt(event.event_id, sha256, received_at, (), missing, device_id=device.key_id)
 
 
 def receipt_for(conn: Connection, device: Device, event_id: str) -> Receipt:
@@ -153,10 +164,10 @@ def _object(conn: Connection, device: Device, event_id: str, tier: int) -> Row[A
     return row
 
 
-def hold_object(conn: Connection, device: Device, declared: DeclaredObject, blob_key: str, now: datetime) -> bool:
+def hold_object(conn: Connection, device: Device, declared: DeclaredObject, blob_key: str, now: datetime) -> tuple[bool, Receipt]:
     """Record that the bytes lie safe under `blob_key`; when they were the last ones missing, the case becomes ready.
 
-    Returns False, and records nothing, where another upload of the same object was quicker.
+    Returns False, and records nothing, where another upload of the same object was quicker; with it, the receipt.
 
     Raises:
         EventDeletedError: the event was deleted while the object was under way.
@@ -164,15 +175,17 @@ def hold_object(conn: Connection, device: Device, declared: DeclaredObject, blob
     mark_seen(conn, device, now)
     if is_tombstoned(conn, device, declared.event_id) or _is_over(case := _case_of(conn, declared.event_row)):
         raise _deleted(declared.event_id)
-    if not conn.execute(_HOLD, {"held_id": declared.object_id, "blob_key": blob_key, "held_at": now}).rowcount:
-        return False
+    is_held = bool(conn.execute(_HOLD, {"held_id": declared.object_id, "blob_key": blob_key, "held_at": now}).rowcount)
+    receipt = receipt_for(conn, device, declared.event_id)
+    if not is_held:
+        return False, receipt
     subject, detail = event_subject(device, declared.event_id), {"tier": declared.tier, "sha256": declared.sha256}
     audit.append(conn, now, f"device:{device.name}", audit.Action.OBJECT_HELD, subject, detail)
-    _complete(conn, declared.event_row, case, now)
-    return True
+    _complete(conn, case, receipt, now)
+    return True, receipt
 
 
-def drop_objects(conn: Connection, device: Device, dropped: Dropped, now: datetime) -> None:
+def drop_objects(conn: Connection, device: Device, dropped: Dropped, now: datetime) -> Receipt:
     """Note that objects will never come; when they were the last ones missing, the case becomes ready without them.
 
     Raises:
@@ -191,23 +204,25 @@ def drop_objects(conn: Connection, device: Device, dropped: Dropped, now: dateti
             conn.execute(insert(dropped_objects).values(object_id=declared.object_id, told_at=now))
             subject = event_subject(device, dropped.event_id)
             audit.append(conn, now, f"device:{device.name}", audit.Action.OBJECT_DROPPED, subject, {"tier": tier})
-            _complete(conn, known.event_row, _case_of(conn, known.event_row), now)
+    receipt = receipt_for(conn, device, dropped.event_id)
+    _complete(conn, _case_of(conn, known.event_row), receipt, now)
+    return receipt
 
 
-def _case_of(conn: Connection, event_row: int) -> Row[Any, Any] | None:
-    """Id and state of an event's case, which nobody else changes before the transaction ends; None once the event is deleted."""
+def _case_of(conn: Connection, event_row: int) -> Row[Any, Any, Any] | None:
+    """Id, state and queue of an event's case, which nobody else changes before the transaction ends; None once the event is deleted."""
     return conn.execute(_CASE, {"event_row": event_row}).first()
 
 
-def _complete(conn: Connection, event_row: int, case: Row[Any, Any] | None, now: datetime) -> None:
+def _complete(conn: Connection, case: Row[Any, Any, Any] | None, receipt: Receipt, now: datetime) -> None:
     """Where nothing more is to come, the case is ready."""
     assert case is not None, "an event without its case"
-    if case.state == str(CaseState.AWAITING_CLIP) and conn.execute(_MISSING, {"event_row": event_row}).first() is None:
-        move_case(conn, case.case_id, Move.COMPLETE, now)
+    if case.state == str(CaseState.AWAITING_CLIP) and not receipt.tiers_missing:
+        move_from(conn, case.case_id, (CaseState.AWAITING_CLIP, Queue(case.queue)), Move.COMPLETE, now)
         audit.append(conn, now, audit.SERVICE, audit.Action.CASE_READY, f"case:{case.case_id}")
 
 
-def _is_over(case: Row[Any, Any] | None) -> bool:
+def _is_over(case: Row[Any, Any, Any] | None) -> bool:
     """Whether the event's case ran out, or was closed, while some object of it was still on its way."""
     return case is not None and CaseState(case.state) in CLOSED_STATES
 

@@ -34,7 +34,16 @@ def move_case(conn: Connection, case_id: str, move: Move, now: datetime) -> Case
         UnknownCaseError: there is no such case.
         IllegalMoveError: the case's state has no such move.
     """
-    before, queue = place_of(conn, case_id)
+    return move_from(conn, case_id, place_of(conn, case_id), move, now)
+
+
+def move_from(conn: Connection, case_id: str, place: tuple[CaseState, Queue], move: Move, now: datetime) -> CaseState:
+    """Make a move of a case whose place this transaction has looked up, and return the state that it led to.
+
+    Raises:
+        IllegalMoveError: the case's state has no such move.
+    """
+    before, queue = place
     state = after(before, move, queue)
     values: dict[str, object] = {"state": str(state), "queue": str(QUEUE_AFTER.get(move, queue))}
     if before not in CLOSED_STATES or state not in CLOSED_STATES:

@@ -6,15 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, bindparam, func, insert, select
+from sqlalchemy import Connection, bindparam, func, insert, literal, select
 
 from earmark_edge.event import Event
 from earmark_edge.messages import Heartbeat
 from earmark_review.store.devices import Device
 from earmark_review.store.schema import event_numbers, heartbeats
 
-_KNOWN = select(event_numbers.c.seq).where(*(event_numbers.c[name] == bindparam(name) for name in ("device_id", "boot_id", "seq")))
-_ADD = insert(event_numbers)
+_KEY = ("device_id", "boot_id", "seq")
+_KNOWN = select(literal(1)).where(*(event_numbers.c[name] == bindparam(name) for name in _KEY)).exists()
+_FIELDS = (*_KEY, "first_at")
+_ADD = insert(event_numbers).from_select(
+    _FIELDS, select(*(bindparam(name, type_=event_numbers.c[name].type) for name in _FIELDS)).where(~_KNOWN)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +38,7 @@ class Gap:
 
 def number_event(conn: Connection, device: Device, event: Event, now: datetime) -> None:
     """Remember that this number came. Of two events with one number, the first counts."""
-    key = {"device_id": device.device_id, "boot_id": event.boot_id, "seq": event.seq}
-    if conn.execute(_KNOWN, key).first() is None:
-        conn.execute(_ADD, {**key, "first_at": now})
+    conn.execute(_ADD, {"device_id": device.device_id, "boot_id": event.boot_id, "seq": event.seq, "first_at": now})
 
 
 def gaps(conn: Connection, device: Device) -> Sequence[Gap]:

@@ -30,7 +30,16 @@ from earmark_review.errors import (
 from earmark_review.media import accepted_at, bare, served_as
 from earmark_review.service import Service
 from earmark_review.store.devices import Device, device_of
-from earmark_review.store.intake import DeclaredObject, Intake, declared_object, drop_objects, hold_object, receipt_for, take_event
+from earmark_review.store.intake import (
+    DeclaredObject,
+    Intake,
+    declared_object,
+    drop_objects,
+    first_receipt,
+    hold_object,
+    receipt_for,
+    take_event,
+)
 from earmark_review.web.bodies import announced_length, read_capped
 from earmark_review.web.digests import content_sha256, wrapped_key
 from earmark_review.web.guards import BearerToken, SendingDevice, ServiceOf, current_device
@@ -65,9 +74,11 @@ def _take_event(service: Service, token: str, payload: bytes, request: Request) 
         raise EventRefusedError(str(error)) from error
 
     def write(conn: Connection) -> tuple[Intake, Receipt | None, str]:
-        intake, gap = take_event(conn, device, event, payload, signature, service.now())
-        receipt = receipt_for(conn, device, event.event_id) if intake in {Intake.NEW, Intake.SAME} else None
-        return intake, receipt, gap
+        now = service.now()
+        intake, gap = take_event(conn, device, event, payload, signature, now)
+        if intake is Intake.NEW:
+            return intake, first_receipt(device, event, payload, now), gap
+        return intake, receipt_for(conn, device, event.event_id) if intake is Intake.SAME else None, gap
 
     intake, receipt, gap = service.database.write_together(write)
     # Committed by now: a refusal leaves its alert in the log.
@@ -135,8 +146,7 @@ def _drop(service: Service, device: Device, event_id: str, payload: bytes) -> Re
         raise EventRefusedError(msg)
     try:
         with service.database.writing() as conn:
-            drop_objects(conn, device, dropped, service.now())
-            return receipt_for(conn, device, event_id)
+            return drop_objects(conn, device, dropped, service.now())
     except EventDeletedError as error:
         raise _tombstone(service, device, error) from error
 
@@ -225,8 +235,8 @@ def _hold(service: Service, upload: _Upload, incoming: IncomingBlob) -> tuple[bo
     def write(conn: Connection) -> Receipt:
         nonlocal is_held
         is_held = False  # what a transaction did that was undone
-        is_held = hold_object(conn, device, declared, key, service.now())
-        return receipt_for(conn, device, declared.event_id)
+        is_held, receipt = hold_object(conn, device, declared, key, service.now())
+        return receipt
 
     try:
         receipt = service.database.write_together(write)
