@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from earmark_review import audit
 from earmark_review.errors import DatabaseError
 from earmark_review.store import engines
-from earmark_review.store.engines import READS, WRITES, engine_for
+from earmark_review.store.engines import READS, begin, engine_for
 from earmark_review.store.turns import Turn, take_turn
 from earmark_review.together import Together
 
@@ -44,6 +44,7 @@ class Database:
     def reading(self) -> Iterator[Connection]:
         """A transaction that sees one state of the database and changes nothing."""
         with self._engine.connect().execution_options(**READS[self.dialect]) as conn, conn.begin():
+            begin(conn, writes=False)
             yield conn
 
     @contextmanager
@@ -56,7 +57,8 @@ class Database:
             AuditUnavailableError: the log did not take the block's entries, so nothing of it happened.
         """
         entries: list[audit.Draft] = []
-        with self._alone(), self._engine.connect().execution_options(**WRITES, **{audit.DRAFTS: entries}) as conn, conn.begin():
+        with self._alone(), self._engine.connect().execution_options(**{audit.DRAFTS: entries}) as conn, conn.begin():
+            begin(conn, writes=True)
             yield conn
             audit.write(conn, entries)
 
