@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
-from threading import Event, Lock
+from threading import Lock
 from typing import Generic, TypeVar
 
 Work = TypeVar("Work")
@@ -16,12 +15,17 @@ MOST = 64
 
 
 class _Asked(Generic[Work, Result]):
-    """What one caller wants done, and what became of it."""
+    """What one caller wants done, and what became of it: `outcome` is empty until it is known.
 
-    __slots__ = ("promise", "turn", "work")
+    `turn` is a bare lock, held until its caller may go on: a future and an event are a lock and a condition each, made for every message.
+    """
+
+    __slots__ = ("outcome", "turn", "work")
 
     def __init__(self, work: Work) -> None:
-        self.work, self.promise, self.turn = work, Future[Result](), Event()
+        self.work, self.turn = work, Lock()
+        self.outcome: Sequence[Result | BaseException] = ()
+        self.turn.acquire()
 
 
 class Together(Generic[Work, Result]):
@@ -42,10 +46,13 @@ class Together(Generic[Work, Result]):
             self._waiting.append(mine)
             is_leading, self._is_busy = not self._is_busy, True
         if not is_leading:
-            mine.turn.wait()  # until it is done, or its caller is to lead the next round
-        if not mine.promise.done():
+            mine.turn.acquire()  # until it is done, or its caller is to lead the next round
+        if not mine.outcome:
             self._lead()
-        return mine.promise.result()
+        (outcome,) = mine.outcome
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
 
     def _lead(self) -> None:
         """Do a round, its leader's own work first, and hand over to whoever has waited longest since."""
@@ -53,19 +60,12 @@ class Together(Generic[Work, Result]):
             taken = [self._waiting.popleft() for _ in range(min(len(self._waiting), MOST))]
         try:
             for one, outcome in zip(taken, self._act([one.work for one in taken]), strict=True):
-                _settle(one.promise, outcome)
+                one.outcome = (outcome,)
         except BaseException as error:  # noqa: BLE001 - nobody may be left waiting; the leader raises it with the others
             for one in taken:
-                _settle(one.promise, error)
+                one.outcome = (error,)
         with self._gate:
             following = self._waiting[0] if self._waiting else None
             self._is_busy = following is not None
         for one in (*taken[1:], *filter(None, [following])):
-            one.turn.set()
-
-
-def _settle(promise: Future[Result], outcome: Result | BaseException) -> None:
-    if isinstance(outcome, BaseException):
-        promise.set_exception(outcome)
-    else:
-        promise.set_result(outcome)
+            one.turn.release()
