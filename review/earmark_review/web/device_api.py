@@ -47,6 +47,8 @@ from earmark_review.web.signing import signed_answer, signed_by
 
 router = APIRouter(prefix="/api/v1", tags=["devices"])
 _ANY_BYTES = "application/octet-stream"
+_READ_AHEAD = 64 * 1024
+"""Bytes of a body that the server reads before anybody asks for them: to wait for an object of no more costs no memory."""
 _WRITTEN_AT_ONCE = 256 * 1024
 """Bytes of an upload that are held in memory before they are written."""
 
@@ -121,6 +123,10 @@ async def put_clip(
     request: Request, service: ServiceOf, token: BearerToken, event_id: str, tier: Annotated[int, Path(ge=0, le=3)]
 ) -> Response:
     """Take the raw bytes of an object: 201 once they are durably held, 200 when they already were."""
+    announced = announced_length(request)
+    if announced is not None and announced <= _READ_AHEAD and "expect" not in request.headers:  # which asks before it sends
+        content = await read_capped(request, _READ_AHEAD)
+        return await run_in_threadpool(_take_whole, service, token, request, event_id, tier, content)
     upload = await run_in_threadpool(_expected, service, token, request, event_id, tier)
     with service.blobs.receive(upload.declared.length) as incoming:
         rest = await _stream_into(request, incoming, upload.declared)
@@ -212,6 +218,13 @@ def _write(incoming: IncomingBlob, chunk: bytes, declared: DeclaredObject) -> No
     except TooLargeError as error:
         msg = f"more than the {declared.length} bytes came that the event declares; send the object and nothing else"
         raise ObjectMismatchError(msg) from error
+
+
+def _take_whole(service: Service, token: str, request: Request, event_id: str, tier: int, content: bytes) -> Response:
+    """Take an object that has come already, in one trip to a thread."""
+    upload = _expected(service, token, request, event_id, tier)
+    with service.blobs.receive(upload.declared.length) as incoming:
+        return _take_object(service, upload, incoming, content)
 
 
 def _take_object(service: Service, upload: _Upload, incoming: IncomingBlob, rest: bytes) -> Response:
