@@ -47,27 +47,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--corpus", type=Path, required=True, help="folder with manifest.csv")
     parser.add_argument("--bundle", type=Path, default=ROOT / "model" / "bundles" / "earmark")
-    parser.add_argument("--speech-clips", type=int, default=16, help="of each of the two sources of speech, from the test split")
+    parser.add_argument("--split", default="test", help="the corpus's split that the clips are of")
+    parser.add_argument("--speech-clips", type=int, default=16, help="of each of the two sources of speech")
     parser.add_argument("--out", type=Path, default=ROOT / "bench" / "MASKING.md", help="the page to write; its curve goes beside it")
     options = parser.parse_args()
     if options.out.is_dir():
         parser.error(f"--out {options.out}: a folder; name the page in it, such as {options.out / 'MASKING.md'}")
     warnings.filterwarnings("ignore", message="Not enough STFT frames", module="pystoi")
     began = time.perf_counter()
-    rows = _test_rows(options.corpus)
+    rows = _rows(options.corpus, options.split)
     recogniser = Recogniser()
     spoken = _spoken(options.corpus, rows, options.speech_clips, recogniser)
     words = _words(spoken, recogniser)
     curve, recalls = _curve(options.corpus, rows, options.bundle, spoken, recogniser)
-    text = markdown(words, recalls, curve, time.perf_counter() - began)
+    text = markdown(words, recalls, curve, time.perf_counter() - began, options.split)
     options.out.write_text(text, encoding="utf-8")
-    draw(curve, options.out.with_suffix(".png"))
+    draw(curve, options.out.with_suffix(".png"), options.split)
     print(text)
 
 
-def _test_rows(corpus: Path) -> list[dict[str, str]]:
+def _rows(corpus: Path, split: str) -> list[dict[str, str]]:
     with (corpus / "manifest.csv").open(encoding="utf-8", newline="") as file:
-        return sorted((row for row in csv.DictReader(file) if row["split"] == "test"), key=lambda row: row["path"])
+        return sorted((row for row in csv.DictReader(file) if row["split"] == split), key=lambda row: row["path"])
 
 
 def _spoken(corpus: Path, rows: list[dict[str, str]], clips: int, recogniser: Recogniser) -> list[Spoken]:

@@ -60,7 +60,7 @@ class Curve:
     in_use: bool
 
 
-def markdown(words: Mapping[str, Heard], recalls: Mapping[str, Recalls], curve: Sequence[Curve], took_s: float) -> str:
+def markdown(words: Mapping[str, Heard], recalls: Mapping[str, Recalls], curve: Sequence[Curve], took_s: float, split: str) -> str:
     """The whole page."""
     total = next(iter(words.values())).words
     sensitive = Recalls.over([found for label, found in recalls.items() if label != "speech"])
@@ -72,7 +72,7 @@ def markdown(words: Mapping[str, Heard], recalls: Mapping[str, Recalls], curve: 
     points = [_curve_line(point) for point in curve]
     return f"""# Masked audio: what is left
 
-`python -m bench.masking --corpus CORPUS`; {processor()}, {took_s:.0f} s; corpus test split. Targets: word error rate at least
+`python -m bench.masking --corpus CORPUS`; {processor()}, {took_s:.0f} s; the corpus's split {split}. Targets: word error rate at least
 {LEAST_WER:.0%} and STOI at most {MOST_STOI}; triage recall falls by at most {100 * MOST_LOST:.0f} points.
 
 ## Words
@@ -105,15 +105,15 @@ How far grains may come from, with all else as in use:
 """
 
 
-def draw(curve: Sequence[Curve], path: Path) -> None:
+def draw(curve: Sequence[Curve], path: Path, split: str) -> None:
     """Write the curve as a picture."""
     figure, ax = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
-    plot(curve, ax)
+    plot(curve, ax, split)
     figure.savefig(path, dpi=120, metadata={"Software": None})
     plt.close(figure)
 
 
-def plot(curve: Sequence[Curve], ax: Axes) -> Axes:
+def plot(curve: Sequence[Curve], ax: Axes, split: str) -> Axes:
     """Points of recall lost against STOI."""
     for i, (name, marker) in enumerate((("shipped bundle", "o"), ("YAMNet at 0.1", "s"))):
         ax.plot([p.words.stoi for p in curve], [100 * p.sounds.lost[i] for p in curve], marker=marker, label=name)
@@ -124,7 +124,7 @@ def plot(curve: Sequence[Curve], ax: Axes) -> Axes:
     ax.axvline(MOST_STOI, color="0.6", linestyle=":")
     ax.set_xlabel("STOI of masked speech (0 to 1, less is safer)")
     ax.set_ylabel("triage recall lost (points)")
-    ax.set_title(f"Masked audio by reach of grains; {curve[0].sounds.clips} clips of the test split", fontsize=10)
+    ax.set_title(f"Masked audio by reach of grains; {curve[0].sounds.clips} clips of split {split}", fontsize=10)
     ax.legend()
     return ax
 
