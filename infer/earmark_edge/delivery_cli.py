@@ -22,7 +22,7 @@ from earmark_edge.courier import Courier, MutedError
 from earmark_edge.enrolling import enrol
 from earmark_edge.keys import ENROLMENT_FILE, KeyFileError, device_key, read_credentials
 from earmark_edge.ledger import LedgerEntry, announced_json, lines_of, lines_of_announced
-from earmark_edge.messages import status_of
+from earmark_edge.messages import Status, status_of
 from earmark_edge.oneline import one_line
 from earmark_edge.policy import PolicyError
 from earmark_edge.settings import EdgeSettings, SettingsError
@@ -186,14 +186,25 @@ def ledger_command(
         with _spool(settings) as spool:
             if not offline:
                 _ask_statuses(settings, spool)
-            entries = [LedgerEntry.of(row, status_of(row["status"]) if row["status"] else None) for row in spool.rows()]
+            entries = [LedgerEntry.of(row, _status(row["status"])) for row in spool.rows()]
+            unreadable = spool.known() - len(entries)
         for entry in entries:
             typer.echo(json.dumps(entry.as_json()) if as_json else "\n    ".join(one_line(line) for line in lines_of(entry)))
         told = _announced(settings.state)
         for each in told:
             typer.echo(json.dumps(announced_json(each)) if as_json else "\n    ".join(map(one_line, lines_of_announced(each))))
-        if not entries and not told:
+        if unreadable:
+            _tell(f"{unreadable} more events are not told of here: this device's disk lost part of what was noted of them")
+        elif not entries and not told:
             typer.echo("nothing has left, and nothing waits to", err=as_json)
+
+
+def _status(payload: bytes | None) -> Status | None:
+    """What the service said last; None where it was not asked, or where the disk lost some of its answer."""
+    try:
+        return status_of(payload) if payload else None
+    except WireError:
+        return None
 
 
 def _announced(state: Path) -> list[Announced]:

@@ -31,7 +31,7 @@ def salvage(damaged: Path, fresh: Outbox) -> tuple[int, int]:
     with closing(sqlite3.connect(damaged)) as old:
         for place in range(1, 1 + _highest(old)):
             for row in _readable(old, "SELECT * FROM events WHERE place = ?", place):
-                if not is_event(row[2], row[1]):
+                if event_in(row[2], row[1]) is None:
                     continue
                 with fresh.change("salvage") as conn:
                     if _salvage_event(conn, row):
@@ -79,12 +79,13 @@ def _highest(conn: sqlite3.Connection) -> int:
     return int(str(found[0][0] or 0)) if found else _MOST_PLACES
 
 
-def is_event(payload: Any, event_id: Any) -> bool:
-    """Whether what a row holds is the event that it is filed under."""
+def event_in(payload: Any, event_id: Any) -> Event | None:
+    """The event in a row that is filed under `event_id`; None where the disk lost some of it."""
     try:
-        return isinstance(payload, bytes) and Event.from_bytes(payload).event_id == event_id
+        event = Event.from_bytes(payload) if isinstance(payload, bytes) else None
     except WireError:
-        return False
+        return None
+    return event if event and event.event_id == event_id else None
 
 
 def _is_object(row: tuple[Any, ...], sha256: str) -> bool:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from earmark_edge.event import Event, Receipt
 from earmark_edge.keys import unwritten
-from earmark_edge.salvage import is_event, salvage
+from earmark_edge.salvage import event_in, salvage
 from earmark_edge.seal import SealedParcel
 
 SPOOL_FILE = "outbox.db"
@@ -236,7 +236,7 @@ class Spool:
             f"WHERE {condition} AND (not_before <= ? OR not_before > ?) ORDER BY is_urgent DESC, place LIMIT 1"
         )
         while (row := self._conn.execute(query, (now, now + MOST_WAIT_S)).fetchone()) is not None:
-            if is_event(row[1], row[0]):
+            if event_in(row[1], row[0]):
                 return SpooledEvent(row[0], row[1], row[2], bool(row[3]), row[4])
             self._end("damaged", "event_id = ?", (row[0],))  # the disk lost some of it, so nobody can take it
         return None
@@ -272,18 +272,22 @@ class Spool:
 
     def waiting_consents(self) -> set[str]:
         """The names of the records of consent under which something waits."""
-        query = "SELECT payload FROM events WHERE state IN ('waiting', 'announced')"
-        return {Event.from_bytes(payload).consent_id for (payload,) in self._conn.execute(query)}
+        return {event.consent_id for event in self._open_events()}
 
     def withdraw(self, consent_id: str) -> int:
         """Consent ended: wipe what was not delivered under it, and return how many events that were."""
-        query = "SELECT event_id, payload FROM events WHERE state IN ('waiting', 'announced')"
-        mine = [
-            event_id for event_id, payload in self._conn.execute(query).fetchall() if Event.from_bytes(payload).consent_id == consent_id
-        ]
+        mine = [event.event_id for event in self._open_events() if event.consent_id == consent_id]
         for event_id in mine:
             self._end("withdrawn", "event_id = ?", (event_id,))
         return len(mine)
+
+    def _open_events(self) -> list[Event]:
+        """The events that wait. One of which the disk lost some is given up and wiped: nobody can take it, and it must hold up no other."""
+        query = "SELECT event_id, payload FROM events WHERE state IN ('waiting', 'announced') ORDER BY place"
+        found = {event_id: event_in(payload, event_id) for event_id, payload in self._conn.execute(query)}
+        for event_id in (event_id for event_id, event in found.items() if event is None):
+            self._end("damaged", "event_id = ?", (event_id,))
+        return [event for event in found.values() if event]
 
     def _end(self, state: str, condition: str, words: tuple[str, ...]) -> None:
         with self.change(state) as conn:
@@ -311,7 +315,7 @@ class Spool:
             conn.execute("UPDATE events SET status = ? WHERE event_id = ?", (status, event_id))
 
     def rows(self) -> Iterator[sqlite3.Row]:
-        """Every event that was ever put here, in order, for the ledger: with the tiers in each state, and without any ciphertext."""
+        """Every event that was ever put here and can be read, in order, for the ledger: with the tiers in each state, without ciphertext."""
         conn = self._conn
         cursor = conn.execute(
             "SELECT event_id, payload, is_urgent, spooled_at, state, received_at, trouble, status, "
@@ -321,7 +325,11 @@ class Spool:
             "FROM events e WHERE state != 'damaged' ORDER BY place"
         )
         cursor.row_factory = sqlite3.Row
-        yield from cursor
+        yield from (row for row in cursor if event_in(row["payload"], row["event_id"]))
+
+    def known(self) -> int:
+        """How many events were ever put here, those of which the disk lost some among them."""
+        return int(self._conn.execute("SELECT count(*) FROM events").fetchone()[0])
 
     def counts(self) -> Counts:
         """What waits and what was given up."""

@@ -183,6 +183,21 @@ def test_the_ledger_says_what_it_was_told_last_where_the_service_is_away(run, se
     assert "seen: by nobody" in outcome.stdout
 
 
+def test_the_ledger_tells_the_rest_where_the_disk_lost_an_event_or_what_became_of_one(run, server, enrolled_home):
+    run("consent", "give", "--tiers", "0,2")
+    put(run.state, "scream", "cry")
+    run("send")
+    run("ledger")
+    spool = open_spool(run.state / SPOOL_FILE, 10**7, print)
+    spool._conn.execute("UPDATE events SET payload = x'7b00' WHERE event_id = 'event-0'")
+    spool._conn.execute("UPDATE events SET status = x'7b00' WHERE event_id = 'event-1'")
+    spool.close()
+    told = run("ledger", "--offline")
+    assert told.stdout.count("what the device took for") == 1
+    assert "1 more events are not told of here" in told.stderr
+    assert [json.loads(line)["event_id"] for line in run("ledger", "--json", "--offline").stdout.splitlines()] == ["event-1"]
+
+
 def test_withdrawing_wipes_what_waits_tells_the_service_and_the_ledger_says_so(run, server, enrolled_home):
     run("consent", "give", "--tiers", "0,2")
     put(run.state, "scream", "cry")

@@ -158,3 +158,26 @@ def test_what_waits_holds_no_byte_in_the_clear_and_no_key_that_opens_it(courier)
         content = path.read_bytes()
         assert not [mark for mark in marks if mark in content], path
     assert hashlib.sha256(given.payloads[2]).hexdigest().encode() not in (courier.state / SPOOL_FILE).read_bytes()
+
+
+def damage(spool, event_id):
+    """What a worn memory card does: the file is whole for SQLite, and an event in it is not."""
+    spool._conn.execute("UPDATE events SET payload = x'7b00' WHERE event_id = ?", (event_id,))
+
+
+def test_an_event_that_the_disk_damaged_holds_up_no_other(courier, uplink, service):
+    for number in range(3):
+        courier.accept(parcel(number))
+    damage(courier.spool, "event-1")
+    assert courier.deliver(uplink).delivered == 2
+    assert set(service.events) == {"event-0", "event-2"}
+    counts = courier.spool.counts()
+    assert (counts.events, counts.damaged, counts.waiting_bytes) == (0, 1, 0)
+
+
+def test_a_withdrawal_wipes_what_waits_though_the_disk_damaged_an_event(courier):
+    for number in range(3):
+        courier.accept(parcel(number))
+    damage(courier.spool, "event-1")
+    assert courier.spool.withdraw("consent-7") == 2
+    assert courier.spool.counts().waiting_bytes == 0
