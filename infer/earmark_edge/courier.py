@@ -78,6 +78,18 @@ class Courier:
         """The records of consent that the service was sent since this began, by name."""
         self._sent_again: set[str] = set()
 
+    def reopen_spool(self) -> None:
+        """Open the outbox anew: it was found damaged, or moved aside. What can still be read of it goes on.
+
+        Raises:
+            SpoolError: it cannot be opened.
+        """
+        self.spool = self.spool.reopened(self._tell)
+
+    def close(self) -> None:
+        """Let go of the outbox, the one that it has by now."""
+        self.spool.close()
+
     def consent(self) -> Consent:
         """The consent that stands.
 

@@ -73,6 +73,12 @@ class Counts:
     damaged: int
 
 
+def is_damage(error: BaseException) -> bool:
+    """Whether SQLite says that the file itself is broken, which neither waiting nor room on the disk would mend."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF  # the rest says where it is broken
+    return code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
+
 def refusals(path: Path) -> list[str]:
     """Why the service refused each event that waits to be tried again, in order; nothing is written, whoever else has the file open.
 
@@ -107,6 +113,7 @@ class Spool:
         step: Callable[[str], None] = lambda _name: None,
     ) -> None:
         self.path, self._cap_bytes, self._now, self._step = path, cap_bytes, now, step
+        self._inode: int | None = None
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             path.touch(mode=0o600)
@@ -119,6 +126,7 @@ class Spool:
         except BaseException:
             self._conn.close()
             raise
+        self._inode = path.stat().st_ino
 
     def _prepare(self) -> None:
         conn = self._conn
@@ -138,7 +146,21 @@ class Spool:
 
     def close(self) -> None:
         """Let go of the file."""
+        self._inode = None
         self._conn.close()
+
+    @property
+    def is_moved(self) -> bool:
+        """Whether this is no longer the outbox: it was closed, or found damaged and moved aside by whoever noticed first."""
+        try:
+            return self.path.stat().st_ino != self._inode
+        except OSError:
+            return True
+
+    def reopened(self, tell: Callable[[str], None]) -> Spool:
+        """The outbox in its place, this one closed; see `open_spool`."""
+        self.close()
+        return open_spool(self.path, self._cap_bytes, tell, now=self._now, step=self._step)
 
     def put(self, sealed: SealedParcel, *, is_urgent: bool) -> bool:
         """Store a parcel durably; False where its event is here already, whatever became of it.
@@ -315,7 +337,7 @@ class Spool:
             conn.execute("UPDATE events SET status = ? WHERE event_id = ?", (status, event_id))
 
     def rows(self) -> Iterator[sqlite3.Row]:
-        """Every event that was ever put here and can be read, in order, for the ledger: with the tiers in each state, without ciphertext."""
+        """Every event ever put here that can be read, in order, for the ledger: with the tiers in each state, without ciphertext."""
         conn = self._conn
         cursor = conn.execute(
             "SELECT event_id, payload, is_urgent, spooled_at, state, received_at, trouble, status, "

@@ -172,9 +172,9 @@ def _sink(
     credentials = read_credentials(edge.state)
 
     def courier() -> Courier:
-        spool = open_spool(edge.state / SPOOL_FILE, edge.outbox_bytes, tell)
-        stack.callback(spool.close)
-        return Courier(edge.state, credentials, spool, tell=tell)
+        made = Courier(edge.state, credentials, open_spool(edge.state / SPOOL_FILE, edge.outbox_bytes, tell), tell=tell)
+        stack.callback(made.close)
+        return made
 
     sealing, sending = courier(), courier()
     Uplink(credentials).close()  # what connecting loads is loaded now, and handed back before the first sound

@@ -20,9 +20,9 @@ from earmark_edge.decide import Rules
 from earmark_edge.detector import Detection
 from earmark_edge.keys import KeyFileError
 from earmark_edge.listen.updates import Told, Updates
-from earmark_edge.outbox import Origin, pack
+from earmark_edge.outbox import Origin, Parcel, pack
 from earmark_edge.policy import PolicyError
-from earmark_edge.spool import SpoolError
+from earmark_edge.spool import SpoolError, is_damage
 from earmark_edge.uplink import Uplink, UplinkError
 from earmark_edge.wire import WireError
 
@@ -154,6 +154,7 @@ class CourierSink:
         self._spooled = sealing.spool.counts()
         self._beats: Callable[[], Iterable[Beat]] = tuple
         self._is_closing, self._has_news = threading.Event(), threading.Event()
+        self._mending = threading.Lock()
         self._thread = threading.Thread(target=self._deliver_all, name="courier", daemon=True)
 
     def start(self, beats: Callable[[], Iterable[Beat]]) -> None:
@@ -169,7 +170,7 @@ class CourierSink:
         """Seal its event and objects and put them on the disk, durably."""
         origin = Origin(flagged.boot_id, flagged.started_at, flagged.wall_uncertainty_s, "none yet")
         try:
-            self._sealing.accept(
+            self._accept(
                 pack(
                     flagged.detection,
                     flagged.seq,
@@ -185,6 +186,26 @@ class CourierSink:
             return "stays here"
         self._has_news.set()
         return "sealed"
+
+    def _accept(self, parcel: Parcel) -> None:
+        """Into the outbox, or into the fresh one that takes its place where it turns out to be damaged."""
+        self._mend_if_moved(self._sealing)
+        try:
+            self._sealing.accept(parcel)
+        except sqlite3.DatabaseError as error:
+            if not is_damage(error):
+                raise
+            self._mend(self._sealing)
+            self._sealing.accept(parcel)
+
+    def _mend_if_moved(self, courier: Courier) -> None:
+        if courier.spool.is_moved:
+            self._mend(courier)
+
+    def _mend(self, courier: Courier) -> None:
+        """Open a courier's outbox anew, one courier at a time: the second must not move aside what the first has just begun."""
+        with self._mending:
+            courier.reopen_spool()
 
     def slice_probability(self) -> float:
         """See `Sink.slice_probability`."""
@@ -224,14 +245,24 @@ class CourierSink:
             try:
                 with self._uplink(pause) as uplink:
                     self._rounds(uplink)
-            except Exception:  # a device that hears but has ceased to send would be worse than one that tries again
-                logger.exception("delivery failed in a way that was not foreseen, and begins again")
+            except Exception as error:  # a device that hears but has ceased to send would be worse than one that tries again
+                if is_damage(error):
+                    self._mend_sending()
+                else:
+                    logger.exception("delivery failed in a way that was not foreseen, and begins again")
                 pause(self._pace.retry_s)
+
+    def _mend_sending(self) -> None:
+        try:
+            self._mend(self._sending)
+        except (SpoolError, sqlite3.Error, OSError) as error:
+            logger.warning("the outbox is damaged and cannot be mended yet: %s", error)
 
     def _rounds(self, uplink: Uplink) -> None:
         """Beat, ask and deliver, each when it is due, until the device stops."""
         due_s = {"beat": 0.0, "policy": 0.0, "delivery": 0.0}
         while not self._is_closing.is_set():
+            self._mend_if_moved(self._sending)
             now_s = time.monotonic()
             if now_s >= due_s["beat"]:
                 self._send_beats(uplink)

@@ -35,9 +35,9 @@ def flagged(scorer, play):
 def sink(state, service, scorer, *, is_muted=lambda: False, starts=True):
     credentials = enrolled(state, service.url)
     service.device = public_of(credentials.device_key)
-    spools = [open_spool(state / SPOOL_FILE, 10**8, lambda _: None) for _ in range(2)]
+    couriers = [Courier(state, credentials, open_spool(state / SPOOL_FILE, 10**8, lambda _: None)) for _ in range(2)]
     out = CourierSink(
-        *(Courier(state, credentials, spool) for spool in spools),
+        *couriers,
         lambda pause: Uplink(credentials, sleep=pause, backoff=Backoff(attempts=1)),
         Rules(scorer.spec, DecideConfig()),
         is_muted=is_muted,
@@ -49,8 +49,8 @@ def sink(state, service, scorer, *, is_muted=lambda: False, starts=True):
         yield out
     finally:
         out.close()
-        for spool in spools:
-            spool.close()
+        for courier in couriers:
+            courier.close()
 
 
 def test_an_event_is_sent_with_its_number_its_time_its_incident_and_the_configurations_hash(tmp_path, service, scorer, flagged):
@@ -144,6 +144,40 @@ def test_an_outbox_that_cannot_be_written_does_not_end_the_listening(tmp_path, s
         out._sealing.spool._conn.execute("PRAGMA query_only = OFF")
         assert out.take(flagged) == "sealed"
     assert "an event stays here" in caplog.text
+
+
+def ruin(out, path):
+    """Break the whole file under the listener, as a memory card that gives up does."""
+    out._sealing.spool._conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    with path.open("r+b") as file:
+        file.write(b"\xff" * path.stat().st_size)
+    for courier in (out._sealing, out._sending):
+        courier.spool._conn.execute("PRAGMA shrink_memory")  # what is still known of it is read anew
+
+
+def test_an_outbox_that_breaks_while_listening_is_moved_aside_and_no_later_event_is_lost(tmp_path, service, scorer, flagged):
+    consented(tmp_path)
+    with sink(tmp_path, service, scorer, starts=False) as out:
+        assert out.take(flagged) == "sealed"
+        ruin(out, tmp_path / SPOOL_FILE)
+        assert out.take(replace(flagged, boot_id="another", seq=7)) == "sealed"
+        assert list(tmp_path.glob("outbox.db.damaged-*"))
+        assert out.counts()["waiting"] >= 1
+        out.start(list)
+        until(lambda: [Event.from_bytes(payload).seq for payload in service.events.values()] == [7])
+        assert out.take(replace(flagged, boot_id="a third", seq=8)) == "sealed"
+        until(lambda: len(service.events) == 2)
+
+
+def test_an_outbox_that_breaks_while_sending_goes_on_as_a_fresh_one(tmp_path, service, scorer, flagged):
+    consented(tmp_path)
+    with sink(tmp_path, service, scorer) as out:
+        out.take(flagged)
+        until(lambda: out.counts()["sent"] == 1)
+        ruin(out, tmp_path / SPOOL_FILE)
+        until(lambda: list(tmp_path.glob("outbox.db.damaged-*")))
+        assert out.take(replace(flagged, boot_id="another", seq=7)) == "sealed"
+        until(lambda: out.counts()["sent"] == 2)
 
 
 def test_without_a_way_out_nothing_leaves(flagged):
