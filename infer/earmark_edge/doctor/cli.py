@@ -90,7 +90,7 @@ def _print(console: Console, check: Check, *, as_json: bool) -> None:
         sys.stdout.flush()
         return
     line = Text.assemble(
-        (f"{check.verdict.value:<6}", _STYLES[check.verdict]), (f"{one_line(check.name, 40):<22}", "bold"), one_line(check.said)
+        (f"{check.verdict.value:<6}", _STYLES[check.verdict]), (f"{one_line(check.name, 40):<21} ", "bold"), one_line(check.said)
     )
     console.print(line, soft_wrap=True)
     if check.advice:

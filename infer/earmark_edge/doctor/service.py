@@ -67,10 +67,10 @@ def _streams(status: Mapping[str, Any], now: datetime) -> Iterator[Check]:
         yield warn("mute", f"muted by {' and '.join(status['muted_by'])}: nothing is heard", "remove the mute file, or send SIGUSR2")
     for stream in status["streams"]:
         name, canary = f"stream {one_line(stream['name'])}", stream["canary"]
-        said = troubles(stream)
+        wrong = troubles(stream)
         last = canary["last_heard_at"]
-        if said:
-            yield fail(name, "; ".join(said), "see `journalctl -u earmark`")
+        if wrong:
+            yield fail(name, "; ".join(wrong), "see `journalctl -u earmark`")
         elif (
             canary["every_s"]
             and last
@@ -80,7 +80,12 @@ def _streams(status: Mapping[str, Any], now: datetime) -> Iterator[Check]:
             yield fail(name, f"no canary was heard since {last}", "the input may have stopped; restart it: systemctl restart earmark")
         else:
             heard = f"last canary heard at {last}" if last else "no canary yet"
-            yield ok(name, f"{stream['heard_s']:.0f} s heard, {stream['events']} events, {stream['restarts']} restarts; {heard}")
+            said = f"{stream['heard_s']:.0f} s heard, {stream['events']} events, {stream['restarts']} restarts; {heard}"
+            if canary["missed"]:
+                said += f"; {canary['missed']} of {canary['missed'] + canary['heard']} canaries missed since the start"
+                yield warn(name, said, "see `journalctl -u earmark` for when; a real scream may have been missed then")
+            else:
+                yield ok(name, said)
 
 
 def _offered(status: Mapping[str, Any]) -> Iterator[Check]:

@@ -27,7 +27,10 @@ FIRST_AFTER_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class CanaryResult:
-    """What came of one canary: `label` and `peak_score` of the event that it became, or the best that the wanted labels reached."""
+    """What came of one canary: `label` and `peak_score` of the event that it became, or the best that the wanted labels reached.
+
+    `label` is "" where the input gave no sound to lay it over.
+    """
 
     is_heard: bool
     label: str
@@ -61,7 +64,7 @@ class Canary:
         self._power = 0.0
         self._best: tuple[float, str, float, float] = (-1.0, "", 0.0, 1.0)
         self._detections: list[Detection] = []
-        self._until_next = round(min(FIRST_AFTER_S, every_s) * self._rate_hz)
+        self._until_next = self._soon = round(min(FIRST_AFTER_S, every_s) * self._rate_hz)
 
     @property
     def is_running(self) -> bool:
@@ -89,12 +92,18 @@ class Canary:
             self._best = max(self._best, (score / max(threshold, 1e-6), label, score, threshold))
         return self._end() if self._at == self._total else None
 
+    def miss(self) -> CanaryResult:
+        """The input has given no sound for so long that a canary would not be heard; the next is due soon after sound is back."""
+        self.reset()
+        self._until_next = self._soon
+        return CanaryResult(is_heard=False, label="", peak_score=0.0, threshold=1.0)
+
     def reset(self) -> None:
         """The stream was cut off or muted: forget a canary that had begun, and try again soon."""
         if self._detector is not None:
             self._detector.reset()
             self._detector = None
-            self._until_next = round(min(FIRST_AFTER_S, self._every_s) * self._rate_hz)
+            self._until_next = self._soon
 
     def _begin(self) -> None:
         self._detector = Detector(self._scorer, self._config)

@@ -30,6 +30,8 @@ from earmark_edge.scorer import Scorer
 _POLL_S = 0.1
 _SETTLED_S = 2.0
 """Heard so much, a device has loaded and connected what it will; what that took is handed back, before the first window is scored."""
+_DEAF_S = 60.0
+"""An input that has given no sound for so long has missed a canary, and misses another each time that one would be due."""
 _DRAWN = 1 << 40
 """Incidents from here on are of what was drawn, so that none is taken for a part of what was flagged."""
 
@@ -68,6 +70,8 @@ class Channel:
     seq: int = 0
     is_cut: bool = True
     """Whether the next block begins a new stream."""
+    deaf_at_s: float | None = None
+    """When a canary is missed unless sound comes before (monotonic); None while it does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +141,7 @@ class Listener:
                     self._swap_when_quiet()
                 else:
                     self._notice(self.channels[message.stream], message)
+            self._miss_canaries()
             if self._clocks.monotonic() >= self._next_status_s:
                 self._slice_where_agreed()
                 self.tell_status()
@@ -156,7 +161,8 @@ class Listener:
     def beats(self) -> list[Beat]:
         """What heartbeats say of each stream."""
         words = {None: "", True: "passed", False: "missed"}
-        return [Beat(each.boot_id, each.seq, words[each.status.canary.is_last_heard]) for each in self.channels]
+        canaries = [(each, each.status.canary) for each in self.channels]
+        return [Beat(each.boot_id, each.seq, words[told.is_last_heard], told.missed) for each, told in canaries]
 
     def _block(self, channel: Channel, block: Block) -> None:
         length_s = len(block.samples) / self._rate_hz
@@ -277,8 +283,22 @@ class Listener:
         give_back_memory()
         self.tell_status()
 
+    def _miss_canaries(self) -> None:
+        """An input that is unplugged plays no canary, and the last one that it heard must not vouch for it for ever."""
+        if self._muted_by or not self._canary_s:
+            return
+        now_s = self._clocks.monotonic()
+        for channel in self.channels:
+            if channel.deaf_at_s is not None and now_s >= channel.deaf_at_s:
+                channel.deaf_at_s = now_s + self._canary_s
+                self._canary(channel, channel.canary.miss())
+
     def _notice(self, channel: Channel, notice: Notice) -> None:
         told = channel.status
+        if notice.state in {State.LISTENING, State.MUTED, State.ENDED}:
+            channel.deaf_at_s = None
+        elif notice.state in {State.DOWN, State.STALLED} and channel.deaf_at_s is None:
+            channel.deaf_at_s = self._clocks.monotonic() + _DEAF_S
         told.state, told.problems = notice.state, notice.problems
         told.restarts += notice.is_restart
         if notice.is_failure:

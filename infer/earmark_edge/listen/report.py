@@ -48,7 +48,7 @@ class LinesReport:
 
     def canary(self, name: str, result: CanaryResult, at: datetime) -> None:
         """On stderr, since it is no event of the home's."""
-        said = f"{result.label} {result.peak_score:.2f} at a threshold of {result.threshold:.2f}"
+        said = f"{result.label} {result.peak_score:.2f} at a threshold of {result.threshold:.2f}" if result.label else "no sound came"
         outcome = f"canary heard: {said}" if result.is_heard else f"canary MISSED: {said}; a real scream may be missed too"
         self.tell(f"{_clock(at)}  {name}: {outcome}")
 
@@ -93,7 +93,7 @@ class JsonReport:
         )
 
     def canary(self, name: str, result: CanaryResult, at: datetime) -> None:
-        """As an event that is marked."""
+        """As an event that is marked; the label of a missed one is empty where no sound came."""
         _write(
             type="event" if result.is_heard else "canary_missed",
             canary=True,

@@ -59,11 +59,12 @@ class Flagged:
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """What a heartbeat says of one stream: `canary` is passed, missed, or empty where none was played."""
+    """What a heartbeat says of one stream: `canary` is passed, missed, or empty where none was played; `missed` counts since the start."""
 
     boot_id: str
     next_seq: int
     canary: str
+    missed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +156,7 @@ class CourierSink:
         self._beats: Callable[[], Iterable[Beat]] = tuple
         self._is_closing, self._has_news = threading.Event(), threading.Event()
         self._mending = threading.Lock()
+        self._told_misses: dict[str, int] = {}
         self._thread = threading.Thread(target=self._deliver_all, name="courier", daemon=True)
 
     def start(self, beats: Callable[[], Iterable[Beat]]) -> None:
@@ -294,13 +296,16 @@ class CourierSink:
         config, model = self._rules.sha256, self._rules.spec.graph_sha256
         bundle = self._updates.told() if self._updates else Told()
         for beat in self._beats():
-            told = self._sending.heartbeat(beat.boot_id, beat.next_seq, config, model, beat.canary)
+            # A miss is told once, though the next canary was heard before the service could be reached.
+            canary = "missed" if beat.missed > self._told_misses.get(beat.boot_id, 0) else beat.canary
+            told = self._sending.heartbeat(beat.boot_id, beat.next_seq, config, model, canary)
             try:
                 uplink.heartbeat(replace(told, is_muted=self._is_muted(), **asdict(bundle)))
             except UplinkError as error:
                 self._failed_beats += 1
                 logger.info("a heartbeat was not taken: %s", error)
                 return
+            self._told_misses[beat.boot_id] = beat.missed
 
     def _ask_policy(self, uplink: Uplink) -> None:
         try:

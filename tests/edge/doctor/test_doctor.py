@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from rich.console import Console
 from tests.edge.device import consented, enrolled
 from tests.edge.listen.fakes import ScriptedSource
 from tests.edge.parcels import parcel
@@ -17,7 +18,8 @@ from tests.edge.review_double import problem
 from earmark_edge.courier import Courier
 from earmark_edge.decide import DecideConfig
 from earmark_edge.doctor import machine
-from earmark_edge.doctor.check import Verdict
+from earmark_edge.doctor.check import Verdict, ok
+from earmark_edge.doctor.cli import _print
 from earmark_edge.doctor.hearing import check_bundle, check_input, inputs_checks
 from earmark_edge.doctor.machine import check_clock, check_core_dumps, check_disk, check_swap, check_telemetry
 from earmark_edge.doctor.service import check_listener, check_way_out
@@ -216,6 +218,7 @@ def status(**changes):
         ({"stream": {"state": State.DOWN, "last_failure": "unplugged"}}, 5, Verdict.FAIL),
         ({"stream": {"problems": (Problem.CLIPPED,)}}, 5, Verdict.FAIL),
         ({"canary": {"is_last_heard": False}}, 5, Verdict.FAIL),
+        ({"canary": {"missed": 2}}, 5, Verdict.WARN),
         ({"canary": {"last_heard_at": (NOW - timedelta(hours=3)).isoformat()}}, 5, Verdict.FAIL),
         ({"delivery": {"waiting": 1, "set_aside": 2}}, 5, Verdict.WARN),
     ],
@@ -238,6 +241,11 @@ def test_a_listener_that_was_killed_or_never_ran(tmp_path):
     assert "killed or crashed" in check_listener(tmp_path, NOW)[1][0].said
     (tmp_path / "status.json").write_text("{")
     assert "cannot be read" in check_listener(tmp_path, NOW)[1][0].said
+
+
+def test_a_long_name_does_not_run_into_what_is_said_of_it(capsys):
+    _print(Console(width=160), ok("input kitchen-recording.wav", "2.0 s heard"), as_json=False)
+    assert "kitchen-recording.wav 2.0 s heard" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("as_json", [True, False])

@@ -202,6 +202,51 @@ def test_a_missed_canary_is_in_the_status_and_the_metrics(scorer, tmp_path, play
     assert 'earmark_canaries_missed_total{stream="0",name="room 0"} 1\n' in render(home.listener.status)
 
 
+def notice(home, state):
+    home.listener._notice(home.listener.channels[0], Notice(0, state, ""))
+
+
+def test_an_input_that_stays_away_misses_its_canary_and_hears_one_soon_after_it_is_back(scorer, tmp_path, play):
+    home = Home(scorer, tmp_path, canary_s=3_600.0)
+    home.listener.channels[0].canary._sound = play(("scream", 2.4))
+    home.hear(play(("", 25)))
+    assert [beat.canary for beat in home.listener.beats()] == ["passed"]
+    notice(home, State.DOWN)
+    for minutes, missed in ((0.5, 0), (1, 1), (30, 1), (61, 2)):
+        home.time.now_s += 60 * minutes - (home.time.now_s - 125.0)
+        notice(home, State.STARTING)
+        notice(home, State.DOWN)
+        home.listener._miss_canaries()
+        assert home.listener.beats()[0].missed == missed
+    assert [beat.canary for beat in home.listener.beats()] == ["missed"]
+    notice(home, State.LISTENING)
+    home.hear(play(("", 25)), is_first=True)
+    home.time.now_s += 3_600
+    home.listener._miss_canaries()
+    assert [(beat.canary, beat.missed) for beat in home.listener.beats()] == [("passed", 2)]
+
+
+@pytest.mark.parametrize(("canary_s", "is_muted"), [(0.0, False), (3_600.0, True)])
+def test_without_canaries_and_while_muted_none_is_missed(scorer, tmp_path, canary_s, is_muted):
+    home = Home(scorer, tmp_path, canary_s=canary_s)
+    notice(home, State.DOWN)
+    if is_muted:
+        (tmp_path / "mute").touch()
+    home.listener._check_mute()
+    home.time.now_s += 3_600
+    home.listener._miss_canaries()
+    assert home.got.canaries == []
+
+
+def test_the_loop_looks_for_inputs_that_stay_away(scorer, tmp_path):
+    home, stop = Home(scorer, tmp_path, canary_s=3_600.0), threading.Event()
+    notice(home, State.STALLED)
+    home.time.now_s += 61
+    home.got.canary = lambda name, result, at: (home.got.canaries.append((name, result)), stop.set())
+    home.listener.run(stop)
+    assert [result.is_heard for _, result in home.got.canaries] == [False]
+
+
 def test_a_real_scream_during_a_canary_is_handed_on_like_any_other(scorer, tmp_path, play):
     home = Home(scorer, tmp_path, canary_s=60.0)
     home.listener.channels[0].canary._sound = play(("scream", 2.4))

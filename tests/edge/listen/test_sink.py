@@ -119,6 +119,16 @@ def test_a_switch_that_mutes_holds_back_delivery_and_the_heartbeat_says_so(tmp_p
     assert (beat.is_muted, beat.canary, beat.next_seq, beat.boot_id) == (True, "missed", 4, "boot")
 
 
+def test_a_missed_canary_is_told_at_the_next_heartbeat_though_another_was_heard_since(tmp_path, service, scorer):
+    consented(tmp_path)
+    service.fail(*[problem(503, "down")] * 2)
+    with sink(tmp_path, service, scorer, starts=False) as out:
+        out._pace = Pace(beat_s=0.05, retry_s=0.05)
+        out.start(lambda: [Beat("boot", 4, "passed", missed=1)])
+        until(lambda: len(service.heartbeats) > 1)
+    assert [beat.canary for beat in service.heartbeats][:2] == ["missed", "passed"], "once, and then how it is now"
+
+
 def test_a_delivery_that_fails_in_an_unforeseen_way_begins_again(tmp_path, service, scorer, flagged, caplog):
     consented(tmp_path)
     with sink(tmp_path, service, scorer, starts=False) as out:
