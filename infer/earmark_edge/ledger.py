@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,6 +11,7 @@ from typing import Any
 from earmark_edge.announce.store import Announced
 from earmark_edge.event import Event
 from earmark_edge.messages import Status
+from earmark_model.contract import Reason
 
 TIER_NAMES: Mapping[int, str] = {
     0: "scores over time",
@@ -25,6 +27,13 @@ _STATES = {
     "gone": "sent, and deleted by the review service",
     "withdrawn": "nothing more of it left: consent ended, and it was wiped here",
 }
+_REASONS = {
+    Reason.ABOVE_THRESHOLD: "which is enough to be flagged",
+    Reason.HELD_BY_HYSTERESIS: "still part of what had been flagged just before",
+    Reason.BELOW_THRESHOLD: "which is too little to be flagged",
+    Reason.SPEECH_ONLY: "with speech alone",
+    Reason.ROUTED_UNVERIFIED: "which is enough to be flagged, though nobody has measured how many such sounds that threshold misses",
+}
 _ANNOUNCED = {
     "waiting": "waits to be told",
     "sent": "told",
@@ -37,9 +46,25 @@ _CASES = {
     "ready": "nobody has looked at it yet",
     "leased": "a reviewer has it open",
     "decided": "decided",
+    "second_review": "it waits for a second reviewer",
+    "adjudication": "two reviewers disagreed, and a senior reviewer is to settle it",
+    "escalated": "handed to someone who has to act on it",
+    "final": "closed",
+    "expired": "closed undecided, since nobody looked at it in time",
+    "shredded": "closed, and its sound can never be opened again",
     "withdrawn": "closed undecided, since consent ended",
     "deleted": "deleted by the review service",
 }
+_VERDICTS = {
+    "distress": "somebody was in distress",
+    "play": "a tantrum or play",
+    "media": "television or another loudspeaker",
+    "other_sound": "another sound",
+    "cannot_tell": "it could not be told",
+    "escalate": "someone else should judge it",
+}
+_PIECE_OF_TIER = re.compile(r"(\w+) of tier ([0-3])")
+"""How the service names a piece of evidence, such as `audio of tier 2`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +119,7 @@ def lines_of(entry: LedgerEntry) -> list[str]:
     if event.slice_probability is not None:
         took = f"a sound that it did not flag, most like {what}, drawn by chance ({event.slice_probability:.1%}) to count what it misses"
     lines = [f"{_when(event.wall_time)}: {took}, {seconds:.1f} seconds ({_STATES[entry.state]})"]
-    why = f"scored {event.peak_score:.0%}, threshold {event.threshold:.0%}, reason {event.reason.value}"
+    why = f"the device was {event.peak_score:.0%} sure of it and flags from {event.threshold:.0%} on, {_REASONS[event.reason]}"
     lines.append(f"why: {why}; under consent {event.consent_id}")
     if entry.sent_at:
         held = ", ".join(TIER_NAMES[tier] for tier in entry.held)
@@ -130,11 +155,24 @@ def lines_of_announced(each: Announced) -> list[str]:
 def _became(status: Status | None) -> list[str]:
     if status is None:
         return []
-    lines = [f"seen: {look.evidence}, by a {look.role}, on {_when(look.at)}" for look in status.looks]
+    lines = [f"{_evidence(look.evidence)}, by a {look.role.replace('_', ' ')}, on {_when(look.at)}" for look in status.looks]
     if not status.looks:
         lines.append("seen: by nobody, as far as the review service's log says")
-    decided = [f"decided: {verdict}, on {_when(at)}" for verdict, at in (status.verdicts or {}).items()]
+    decided = [f"decided: {_VERDICTS.get(verdict, verdict)}, on {_when(at)}" for verdict, at in (status.verdicts or {}).items()]
     return lines + (decided or [f"now: {_CASES.get(status.state, status.state)}"])
+
+
+def _evidence(text: str) -> str:
+    """What was seen or heard; words of a later service stand as they are.
+
+    >>> _evidence("audio of tier 2"), _evidence("waveform of tier 3"), _evidence("pictures and scores")
+    ('heard: masked audio', 'seen: waveform of the sound itself', 'seen: pictures and scores')
+    """
+    found = _PIECE_OF_TIER.fullmatch(text)
+    if found is None:
+        return f"seen: {text}"
+    kind, name = found[1], TIER_NAMES[int(found[2])]
+    return f"heard: {name}" if kind == "audio" else f"seen: {kind} of {name}"
 
 
 def _when(text: str) -> str:

@@ -15,9 +15,14 @@ from earmark_edge.consent_records import CONSENT_FILE
 from earmark_edge.courier import Courier
 from earmark_edge.event import RATE_CAP
 from earmark_edge.keys import DEVICE_KEY_FILE, ENROLMENT_FILE, read_credentials
+from earmark_edge.ledger import LedgerEntry, lines_of
+from earmark_edge.messages import Look, Status
 from earmark_edge.outbox import Parcel
 from earmark_edge.spool import SPOOL_FILE, open_spool
+from earmark_model.contract import Reason
 from earmark_review import audit
+from earmark_review.accounts import Role
+from earmark_review.cases import CaseState, Verdict
 
 
 @pytest.fixture
@@ -152,6 +157,47 @@ def test_the_ledger_tells_what_waits_what_left_and_what_became_of_it(run, server
     )
     server.service.delete_event("hall", first["event_id"])
     assert "deleted by the review service" in run("ledger").stdout
+
+
+def lines(looks=(), verdicts=None, state="final", **changes):
+    event = replace(parcel(1, "cry").event, **changes)
+    status = Status(event.event_id, state, looks, verdicts)
+    return lines_of(LedgerEntry(event, "delivered", event.wall_time, (0, 2), (), (), "", status))
+
+
+@pytest.mark.parametrize("reason", [reason for reason in Reason if reason is not Reason.BELOW_THRESHOLD])
+def test_the_ledger_says_in_words_why_a_sound_left(reason):
+    (why,) = [line for line in lines(reason=reason) if line.startswith("why:")]
+    assert "_" not in why.partition(";")[0]
+    assert "the device was" in why
+
+
+def test_the_ledger_has_words_for_all_that_a_service_can_say():
+    when = "2026-01-31T12:00:00+00:00"
+    said = [
+        *(lines(state=state)[-1] for state in CaseState),
+        *(lines(verdicts={verdict: when})[-1] for verdict in Verdict),
+        *(lines(looks=(Look(role, "pictures and scores", when),))[-2] for role in Role),
+    ]
+    for line in said:
+        assert re.fullmatch(r"(now|decided|seen): [^_]+", line), line
+        assert line not in {f"now: {state}" for state in CaseState} - {"now: decided"}, (
+            "a word of the service's own, not of the household's"
+        )
+    assert "distress" in lines(verdicts={"distress": when})[-1]
+
+
+def test_the_ledger_tells_hearing_from_seeing():
+    when = "2026-01-31T12:00:00+00:00"
+    told = lines(
+        looks=tuple(Look("reviewer", words, when) for words in ("pictures and scores", "audio of tier 2", "spectrogram of tier 2"))
+    )
+    assert [line.partition(", by a reviewer")[0] for line in told if "by a reviewer" in line] == [
+        "seen: pictures and scores",
+        "heard: masked audio",
+        "seen: spectrogram of masked audio",
+    ]
+    assert "seen: something new" in lines(looks=(Look("reviewer", "something new", when),))[-2], "of a later service"
 
 
 def test_the_ledger_says_where_the_cap_kept_audio_at_home_and_where_a_full_outbox_wiped_it(run, server, enrolled_home):
