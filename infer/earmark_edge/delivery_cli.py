@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -22,6 +23,8 @@ from earmark_edge.courier import Courier, MutedError
 from earmark_edge.enrolling import enrol
 from earmark_edge.keys import ENROLMENT_FILE, KeyFileError, device_key, read_credentials
 from earmark_edge.ledger import LedgerEntry, announced_json, lines_of, lines_of_announced
+from earmark_edge.listen.mute import BY_SWITCH
+from earmark_edge.listen.status import StatusError, read_status
 from earmark_edge.messages import Status, status_of
 from earmark_edge.oneline import one_line
 from earmark_edge.policy import PolicyError
@@ -60,6 +63,7 @@ def way_out(settings: EdgeSettings, tell: Callable[[str], None]) -> Iterator[Way
         AddressError, UplinkError: the service's address cannot be used, or the HTTP client is missing.
     """
     credentials = read_credentials(settings.state)
+    _check_switch(settings.state)
     spool = open_spool(settings.state / SPOOL_FILE, settings.outbox_bytes, tell)
     try:
         courier = Courier(settings.state, credentials, spool, tell=tell)
@@ -68,6 +72,18 @@ def way_out(settings: EdgeSettings, tell: Callable[[str], None]) -> Iterator[Way
             yield WayOut(courier, uplink, consent_id)
     finally:
         spool.close()
+
+
+def _check_switch(state: Path) -> None:
+    """The listener alone can read the mute switch, so its last word on it stands, though it may not run any more.
+
+    Raises:
+        MutedError: the switch was on.
+    """
+    with contextlib.suppress(StatusError):  # no listener ever ran here, so there is no switch
+        if BY_SWITCH in str(read_status(state).get("muted_by")):
+            msg = "the mute switch is on, by the listener's last word; nothing leaves until it is off and `earmark edge listen` runs"
+            raise MutedError(msg)
 
 
 def add_delivery_commands(app: typer.Typer) -> None:

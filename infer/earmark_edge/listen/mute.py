@@ -16,6 +16,7 @@ from earmark_edge.oneline import one_line
 logger = logging.getLogger(__name__)
 
 MUTE_SIGNAL, UNMUTE_SIGNAL = "SIGUSR1", "SIGUSR2"
+BY_FILE, BY_SIGNAL, BY_SWITCH = "file", "signal", "switch"
 
 
 class Mute:
@@ -33,7 +34,7 @@ class Mute:
     @property
     def reasons(self) -> tuple[str, ...]:
         """What mutes at present: some of file, signal, switch."""
-        named = (("file", self._by_file()), ("signal", self._is_by_signal), ("switch", self._by_line()))
+        named = ((BY_FILE, self._by_file()), (BY_SIGNAL, self._is_by_signal), (BY_SWITCH, self._by_line()))
         return tuple(name for name, is_on in named if is_on)
 
     @property

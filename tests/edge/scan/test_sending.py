@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from earmark_edge import delivery_cli
 from earmark_edge.cli import app
 from earmark_edge.event import Event, ScoreTrack
+from earmark_edge.listen.status import Status
 from earmark_edge.picture import ThirdOctavePicture
 from earmark_edge.signature import public_of
 from earmark_edge.uplink import Uplink
@@ -113,6 +114,14 @@ def test_a_muted_device_hears_but_sends_nothing(send, service, state, evening):
     assert result.exit_code == 1
     assert "muted" in result.stderr
     assert service.heard == []
+
+
+@pytest.mark.parametrize("by", [("switch",), ()])
+def test_a_switch_that_mutes_the_listener_mutes_what_is_sent_by_hand_too(send, service, state, evening, by):
+    Status("1", os.getpid(), "", "", "a" * 64, "b" * 64, (), [], muted_by=by, is_running=False).write(state)
+    result = send(evening)
+    assert bool(service.events) is not bool(by)
+    assert ("mute switch is on" in result.stderr) is bool(by)
 
 
 def test_a_refused_event_is_told_in_one_line_and_the_others_are_still_sent(send, service, evening):
