@@ -27,6 +27,7 @@ def build(only: str | None = None) -> typer.Typer:
         name="earmark",
         no_args_is_help=True,
         add_completion=False,
+        rich_markup_mode="markdown",  # otherwise the line breaks of docstrings stand in the help, whatever the terminal's width
         context_settings={"help_option_names": ["-h", "--help"]},
         help="Sensitive-sound triage on the device: screams and cries are flagged, ordinary speech stays at home.",
     )

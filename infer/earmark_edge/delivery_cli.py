@@ -107,6 +107,8 @@ def enrol_command(
 
     Makes the device's signing key where there is none, exchanges the code for a token, and keeps the service's public keys, to which
     everything is sealed. Compare the fingerprint with the one that the service printed beside the code.
+
+    Example: `earmark edge enrol https://review.example.org --code 7QMKB-2XVDT-9HRWN`
     """
     with _told_errors():
         settings = _settings(state)
@@ -130,7 +132,13 @@ def give_consent_command(
     consent_id: Annotated[str | None, typer.Option("--id", help="A name for the record; a random one otherwise.")] = None,
     state: StateOption = None,
 ) -> None:
-    """Record the household's consent, signed by this device. Ask everyone who lives here first."""
+    """Record the household's consent, signed by this device. Ask everyone who lives here first.
+
+    It replaces the record before it. Tier 3, the sound itself, leaves only where a policy of the service asks for it, too, and two people
+    there agree to open it; tier 2 is made on this device so that speech cannot be understood. `earmark edge ledger` shows what left.
+
+    Example: `earmark edge consent give --tiers 0,1,2 --labels scream,baby_cry --days 90`
+    """
     with _told_errors():
         folder, now = _settings(state).state, datetime.now(UTC)
         wanted = sorted({_tier(word) for word in tiers.split(",") if word.strip()})
@@ -178,7 +186,11 @@ def send_command(
     now: Annotated[bool, typer.Option("--now", help="Try again at once what the service refused before.")] = False,
     state: StateOption = None,
 ) -> None:
-    """Send what waits in the outbox: all metadata first, then clips, urgent ones before others."""
+    """Send what waits in the outbox: all metadata first, then clips, urgent ones before others.
+
+    A device that listens with --send does this by itself. Exit status: 0 nothing waits any more, 1 something does, 2 not enrolled or no
+    consent.
+    """
     with _told_errors(), way_out(_settings(state), _tell) as out:
         if now:
             out.courier.spool.retry_all()
@@ -196,7 +208,11 @@ def ledger_command(
     as_json: JsonOption = False,
     state: StateOption = None,
 ) -> None:
-    """Show the household what left, when, why, who heard it, and what was decided; then what its own systems were told."""
+    """Show the household what left, when, why, who heard it, and what was decided; then what its own systems were told.
+
+    The service is asked what became of each event; where it does not answer, what it said last stands. What was never flagged is not here,
+    since nothing of it was kept.
+    """
     with _told_errors():
         settings = _settings(state)
         with _spool(settings) as spool:

@@ -1,6 +1,7 @@
 """What is refused says what was given, what was expected, and what to do: each line here once said only what was wrong."""
 
 import errno
+import itertools
 import ssl
 
 import httpx
@@ -8,6 +9,7 @@ import pytest
 from tests.edge.review_double import Answer
 from typer.testing import CliRunner
 
+from earmark_cli.main import build
 from earmark_edge.cli import app
 from earmark_edge.enrolling import enrol
 from earmark_edge.keys import unwritten
@@ -85,3 +87,16 @@ def test_a_home_that_enrolled_nowhere_withdraws_without_being_told_to_enrol(tmp_
     withdrawn = CliRunner().invoke(app, ["consent", "withdraw", "--state", str(tmp_path)])
     assert "is withdrawn" in withdrawn.stdout
     assert withdrawn.stderr == ""
+
+
+def test_every_help_is_wrapped_to_the_terminal_and_shows_the_defaults_that_it_names(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    for words in (["listen"], ["doctor"], ["explain"], ["scan"], ["enrol"], ["send"], ["ledger"], ["consent", "give"]):
+        shown = CliRunner().invoke(build("edge"), ["edge", *words, "--help"]).stdout
+        paragraphs = shown.partition("╭")[0].split("\n" + " " * 100 + "\n")
+        for paragraph in paragraphs:
+            lines = [line.strip() for line in paragraph.splitlines() if line.strip()]
+            for line, following in itertools.pairwise(lines):
+                assert len(line) + len(following.split()[0]) + 3 >= 100, f"{words}: broken off at {line!r}"
+        assert "--state" not in shown or "EARMARK_STATE" in shown, words
+    assert "Example" in shown

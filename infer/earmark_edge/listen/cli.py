@@ -41,6 +41,9 @@ def listen(
     called "mute" in the state folder, or a switch (EARMARK_MUTE_GPIO); what is in memory is wiped. Every EARMARK_CANARY_S seconds (3600)
     a synthetic scream is injected and must be heard. EARMARK_METRICS_PORT serves counts to Prometheus on this machine alone.
     Other settings: docs/device.md. Exit status: 0 ended in order, 1 an input or the bundle failed for good, 2 misused.
+
+    Examples: `earmark edge listen` for the microphone; `earmark edge listen hall=rtsp://camera/audio bed=mic:USB --send` for two inputs
+    whose events are delivered; `arecord -f S16_LE -r 16000 | earmark edge listen - --rate 16000 --json` for PCM.
     """
     request = Request(
         inputs=tuple(inputs or ()),
