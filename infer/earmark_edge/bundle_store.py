@@ -95,7 +95,7 @@ class BundleStore:
         return 0
 
     def wanted(self, payload: bytes, signature: bytes) -> BundleOffer | None:
-        """The offer, if it is to be taken in; None where that was done already.
+        """The offer, if it is to be taken in; None where that was done already, unless the disk damaged what had passed its trial.
 
         Raises:
             BundleRefusedError: not signed by the service, not an offer, or older than what was taken in before.
@@ -111,8 +111,18 @@ class BundleStore:
             raise BundleRefusedError(msg)
         if offer.version == shelf.seen:
             self._check_same(offer, payload)
-            return None
+            return offer if self._is_lost(shelf) else None
         return offer
+
+    def _is_lost(self, shelf: Shelf) -> bool:
+        """Whether the version that was taken in last passed its trial and can no longer run."""
+        if shelf.trial or shelf.outcome:
+            return False
+        try:
+            self._verify(shelf.seen)
+        except BundleRefusedError:
+            return True
+        return shelf.running != shelf.seen
 
     def take(self, offer: BundleOffer, payload: bytes, signature: bytes, fetch: Callable[[OfferedFile], bytes]) -> None:
         """Load a wanted bundle and put it on trial. A file that was loaded whole before is not loaded again.
@@ -133,7 +143,9 @@ class BundleStore:
         self._write(part / OFFER_FILE, signed)
         self._place(part, self.folder(offer.version))
         with self._lock:
-            self._put(replace(self.shelf(), seen=offer.version, trial=offer.version, attempts=0, outcome="shadow"))
+            shelf = self.shelf()
+            running = shelf.previous if shelf.running == offer.version else shelf.running  # where it was damaged, the one before it runs
+            self._put(replace(shelf, running=running, seen=offer.version, trial=offer.version, attempts=0, outcome="shadow"))
 
     def begin_trial(self) -> int:
         """The version on trial, counted as loaded once more; 0 where there is none, or it ended the device too often.
@@ -242,7 +254,7 @@ class BundleStore:
     def _place(self, part: Path, folder: Path) -> None:
         self._step("before place")
         try:
-            if folder.exists():  # left by a life that ended before the shelf named it
+            if folder.exists():  # left by a life that ended before the shelf named it, or damaged since
                 shutil.rmtree(folder)
             part.replace(folder)
             sync_folder(self._folder)

@@ -129,6 +129,26 @@ def test_a_running_bundle_that_is_damaged_gives_way_to_the_one_before(tmp_path, 
     assert shelf.running() == 0
 
 
+def test_a_bundle_that_the_disk_damaged_is_taken_in_anew_and_tried_anew(tmp_path, made):
+    adopted(tmp_path, made, 1)
+    shelf = adopted(tmp_path, made, 2)
+    assert shelf.wanted(*offer_of(made, 2)) is None
+    (shelf.folder(2) / GRAPH_FILE).write_bytes(b"worn out")
+    taken(tmp_path, made, 2)
+    assert (shelf.running(), shelf.shelf().trial) == (1, 2), "the one before it runs meanwhile"
+    assert shelf.wanted(*offer_of(made, 2)) is None
+    adopted(tmp_path, made, 2)
+    assert shelf.running() == 2
+    assert shelf.wanted(*offer_of(made, 2)) is None
+
+
+def test_a_bundle_that_failed_its_trial_is_not_taken_in_again(tmp_path, made):
+    shelf = taken(tmp_path, made, 1)
+    shelf.give_up(shelf.begin_trial(), "canary_missed")
+    shelf.tidy()
+    assert shelf.wanted(*offer_of(made, 1)) is None
+
+
 @pytest.mark.parametrize("content", ["", "[]", '{"running": 9}', '{"running": "1"}', '{"running": 1, "seen": 1, "more": 0}', "\x00"])
 def test_a_shelf_that_is_damaged_lets_the_shipped_bundle_run_and_no_version_fall(tmp_path, made, content):
     shelf = adopted(tmp_path, made, 7)
@@ -137,6 +157,7 @@ def test_a_shelf_that_is_damaged_lets_the_shipped_bundle_run_and_no_version_fall
     assert shelf.running() == 0
     with pytest.raises(BundleRefusedError, match="older than bundle 7"):
         shelf.wanted(*offer_of(made, 6))
+    assert adopted(tmp_path, made, 7).running() == 7, "it is offered still, and comes back"
     assert adopted(tmp_path, made, 8).running() == 8
 
 
