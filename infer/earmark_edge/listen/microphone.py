@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar
 
@@ -16,13 +17,16 @@ logger = logging.getLogger(__name__)
 _LATENCY_S = 0.5
 """What PortAudio is to hold while we score; what comes beyond that is lost."""
 _LEAST_PAUSE_S = 0.005
+_CARDS = Path("/proc/asound/cards")
+"""What the kernel says of sound cards, asked without PortAudio; not there on other systems, where nothing is known of changes."""
 
 
 class MicrophoneSource:
     """The microphone `device`: a part of its name, its number, or None for the system's own choice.
 
     It runs at the model's rate where the card can, otherwise at the card's own and is resampled here. Opening it again looks for devices
-    anew, so a card that was unplugged is found when it is back.
+    anew, so a card that was unplugged is found when it is back. PortAudio can do so only while none is open: where one microphone is
+    missing and a card was plugged in, the others break off for a moment and are opened again.
 
     Samples are fetched, not pushed: a callback from C would need memory that is writable and executable at once, which the systemd unit
     denies (MemoryDenyWriteExecute).
@@ -31,6 +35,10 @@ class MicrophoneSource:
     is_live = True
     _open: ClassVar[set[int]] = set()
     """The open microphones of this process, by identity."""
+    _missing: ClassVar[set[int]] = set()
+    """Those that could not be opened last."""
+    _cards: ClassVar[str] = ""
+    """The sound cards of the machine when PortAudio looked for them last."""
     _lock: ClassVar[threading.Lock] = threading.Lock()
 
     def __init__(self, sample_rate_hz: int, device: str | None = None) -> None:
@@ -49,6 +57,8 @@ class MicrophoneSource:
             if not self._open:  # PortAudio reads the list of devices once, when it starts
                 sounddevice._terminate()  # noqa: SLF001 - the documented way to have it read again
                 sounddevice._initialize()  # noqa: SLF001
+                MicrophoneSource._cards = _cards_of_the_machine()
+            self._missing.add(id(self))
             try:
                 self._card_rate_hz = self._card_rate(sounddevice)
                 self._resampler = Resampler(self._card_rate_hz, self._rate_hz)
@@ -60,12 +70,16 @@ class MicrophoneSource:
                 self._stream = None
                 msg = f"{self.name}: cannot be opened ({one_line(error)}); `earmark edge doctor` lists the microphones"
                 raise SourceError(msg) from error
+            self._missing.discard(id(self))
             self._open.add(id(self))
 
     def read(self, timeout_s: float) -> Samples | None:
         """The next quarter of a second."""
         if self._stream is None or self._resampler is None:
             msg = f"{self.name}: not open"
+            raise SourceError(msg)
+        if self._missing and _cards_of_the_machine() != self._cards:
+            msg = f"{self.name}: sound cards have changed, and another microphone is missing; all are looked for anew"
             raise SourceError(msg)
         sounddevice, block = load_sounddevice(), round(BLOCK_S * self._card_rate_hz)
         until_s = time.monotonic() + timeout_s
@@ -100,6 +114,13 @@ class MicrophoneSource:
         except sounddevice.PortAudioError:
             return int(sounddevice.query_devices(self._device, "input")["default_samplerate"])
         return self._rate_hz
+
+
+def _cards_of_the_machine() -> str:
+    try:
+        return _CARDS.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
 
 
 def load_sounddevice() -> ModuleType:
