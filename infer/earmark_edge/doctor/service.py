@@ -50,7 +50,10 @@ def check_listener(state: Path, now: datetime) -> tuple[int | None, list[Check]]
             warn("listener", f"not running; it {ended} at {status['at']}", "start it: systemctl start earmark, or earmark edge listen")
         ]
     age_s = (now - datetime.fromisoformat(status["at"])).total_seconds()
-    if abs(age_s) > _STALE_S:
+    if age_s < -_STALE_S:
+        said = f"process {pid} wrote its status {-age_s:.0f} s ahead of now: the clock was set back"
+        return pid, [fail("listener", said, "run `earmark edge doctor` again in a minute; if it says the same, systemctl restart earmark")]
+    if age_s > _STALE_S:
         return pid, [
             fail("listener", f"process {pid} has not written its status for {age_s:.0f} s", "restart it: systemctl restart earmark")
         ]

@@ -48,6 +48,9 @@ def _input(text: str, sample_rate_hz: int, *, pcm: PcmFormat | None, is_fast: bo
 
 
 def _source(text: str, sample_rate_hz: int, *, pcm: PcmFormat | None, is_fast: bool) -> Source:
+    if not text.strip():  # an unset variable in a script; as a path it would be the folder that one stands in
+        msg = f"got an empty input; an input is {_INPUTS}"
+        raise InputError(msg)
     kind, _, rest = text.partition(":")
     if text == "-":
         if pcm is None:

@@ -231,6 +231,13 @@ def test_the_word_of_a_running_listener(tmp_path, changes, later_s, verdict):
     assert all(check.advice for check in checks if check.verdict is not Verdict.OK)
 
 
+def test_a_clock_that_was_set_back_is_told_as_that(tmp_path):
+    status().write(tmp_path)
+    _, (check,) = check_listener(tmp_path, NOW - timedelta(hours=1))
+    assert check.verdict is Verdict.FAIL
+    assert "3600 s ahead of now: the clock was set back" in check.said
+
+
 def test_a_listener_that_was_killed_or_never_ran(tmp_path):
     assert check_listener(tmp_path, NOW)[1][0].verdict is Verdict.WARN
     gone = status()

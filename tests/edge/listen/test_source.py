@@ -200,7 +200,7 @@ def test_inputs_are_what_their_names_say(recording):
 
 @pytest.mark.parametrize(
     ("texts", "said"),
-    [(["-"], "--rate"), (["mic", "mic"], "name them apart"), (["nowhere.wav"], "no such file"), (["."], "folder")],
+    [(["-"], "--rate"), (["mic", "mic"], "name them apart"), (["nowhere.wav"], "no such file"), (["."], "folder"), ([""], "empty input")],
 )
 def test_inputs_that_can_never_work_are_refused_and_say_why(texts, said, tmp_path, monkeypatch, recording):
     monkeypatch.chdir(recording.parent)
