@@ -176,7 +176,10 @@ def _evidence(text: str) -> str:
 
 
 def _when(text: str) -> str:
-    return f"{datetime.fromisoformat(text).astimezone():%Y-%m-%d %H:%M}"
+    try:
+        return f"{datetime.fromisoformat(text).astimezone():%Y-%m-%d %H:%M}"
+    except ValueError:  # the rest of the entry is worth telling all the same
+        return "a time that this device's disk lost"
 
 
 def _tiers(text: str | None) -> tuple[int, ...]:

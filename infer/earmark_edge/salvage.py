@@ -17,6 +17,21 @@ _MOST_PLACES = 10_000
 """Looked through where a damaged file does not say how many events it holds."""
 
 
+def lenient(raw: bytes) -> str:
+    """A text of a database: damaged letters stand for themselves alone, where sqlite3 would give up the whole row."""
+    return raw.decode(errors="replace")
+
+
+def is_broken(error: BaseException) -> bool:
+    """Whether a file that cannot be opened is damaged; otherwise its disk, its folder or another process stands in the way.
+
+    Our own statements are right, so what SQLite cannot make sense of (SQLITE_ERROR, or words that are no text) is the file's fault.
+    """
+    if isinstance(error, UnicodeDecodeError) or not isinstance(error, sqlite3.OperationalError):
+        return True
+    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) == sqlite3.SQLITE_ERROR
+
+
 class Outbox(Protocol):
     """A `Spool`, as far as this needs one."""
 
@@ -29,6 +44,7 @@ def salvage(damaged: Path, fresh: Outbox) -> tuple[int, int]:
     """Copy, row by row, what can be read of the file `damaged`; how many events and how many objects that was."""
     events = objects = 0
     with closing(sqlite3.connect(damaged)) as old:
+        old.text_factory = lenient
         for place in range(1, 1 + _highest(old)):
             for row in _readable(old, "SELECT * FROM events WHERE place = ?", place):
                 if event_in(row[2], row[1]) is None:

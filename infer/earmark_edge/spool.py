@@ -14,7 +14,8 @@ from pathlib import Path
 
 from earmark_edge.event import Event, Receipt
 from earmark_edge.keys import unwritten
-from earmark_edge.salvage import event_in, salvage
+from earmark_edge.oneline import one_line
+from earmark_edge.salvage import event_in, is_broken, lenient, salvage
 from earmark_edge.seal import SealedParcel
 
 SPOOL_FILE = "outbox.db"
@@ -101,7 +102,7 @@ class Spool:
 
     Raises:
         SpoolError: the file cannot be opened, or is of a later version.
-        sqlite3.DatabaseError: it is damaged; `open_spool` moves it aside.
+        sqlite3.DatabaseError, UnicodeDecodeError: it is damaged; `open_spool` moves it aside.
     """
 
     def __init__(
@@ -121,6 +122,7 @@ class Spool:
             msg = f"{path}: the outbox cannot be made ({error.strerror}); {unwritten(error)}"
             raise SpoolError(msg) from error
         self._conn = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+        self._conn.text_factory = lenient
         try:
             self._prepare()
         except BaseException:
@@ -133,7 +135,7 @@ class Spool:
         conn.execute("PRAGMA auto_vacuum = INCREMENTAL")
         for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "secure_delete = ON"):
             conn.execute(f"PRAGMA {pragma}")
-        problem = conn.execute("PRAGMA quick_check(1)").fetchone()[0]
+        problem = conn.execute("PRAGMA integrity_check(1)").fetchone()[0]  # quick_check passes over a damaged index
         if problem != "ok":
             raise sqlite3.DatabaseError(problem)
         version = conn.execute("PRAGMA user_version").fetchone()[0]
@@ -411,11 +413,12 @@ def open_spool(
     """
     try:
         return Spool(path, cap_bytes, now=now, step=step)
-    except sqlite3.OperationalError as error:
-        advice = "make room on that disk" if error.sqlite_errorcode == sqlite3.SQLITE_FULL else "is its folder this user's to write?"
-        msg = f"{path}: the outbox cannot be opened ({error}); {advice}"
-        raise SpoolError(msg) from error
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+        if not is_broken(error):
+            is_full = getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL
+            advice = "make room on that disk" if is_full else "is its folder this user's to write?"
+            msg = f"{path}: the outbox cannot be opened ({error}); {advice}"
+            raise SpoolError(msg) from error
         aside = path.with_name(f"{path.name}.damaged-{now():%Y%m%dT%H%M%S%f}")
         for suffix in ("", "-wal", "-shm"):
             part = path.with_name(path.name + suffix)
@@ -423,5 +426,7 @@ def open_spool(
                 part.rename(aside.with_name(aside.name + suffix))
         fresh = Spool(path, cap_bytes, now=now, step=step)
         events, objects = salvage(aside, fresh)
-        tell(f"{path}: damaged ({error}); moved to {aside.name}; {events} events and {objects} clips of it could be read and go on")
+        tell(
+            f"{path}: damaged ({one_line(error)}); moved to {aside.name}; {events} events and {objects} clips of it could be read and go on"
+        )
         return fresh

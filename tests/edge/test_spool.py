@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tests.edge.parcels import sealed
 
 from earmark_edge.event import Receipt
+from earmark_edge.ledger import LedgerEntry, lines_of
 from earmark_edge.salvage import salvage
 from earmark_edge.spool import MOST_WAIT_S, RESERVE_BYTES, RESERVE_FILE, Spool, SpoolError, SpoolFullError, open_spool
 
@@ -345,6 +346,7 @@ def test_an_event_and_a_clip_of_which_only_the_state_is_damaged_are_not_lost(tmp
 @settings(max_examples=30, deadline=None)
 @given(where=st.floats(0, 1), length=st.integers(1, 5_000), value=st.sampled_from([0x00, 0xFF, 0x41]))
 @example(where=0.8245507869832509, length=69, value=0)  # only what was noted beside an event
+@example(where=0.48033745736031463, length=1, value=0)  # one byte of an index
 def test_damage_anywhere_never_stops_the_outbox_and_what_can_be_read_goes_on(tmp_path_factory, where, length, value):
     clock = Clock()
     path = tmp_path_factory.mktemp("spool") / "outbox.db"
@@ -366,6 +368,32 @@ def test_damage_anywhere_never_stops_the_outbox_and_what_can_be_read_goes_on(tmp
         spool._conn.execute("UPDATE objects SET state = 'held' WHERE event_id = ? AND tier = ?", (found.event_id, found.tier))
     assert spool.counts().events + spool.counts().damaged >= kept.events
     spool.close()
+
+
+@pytest.mark.parametrize("damaged", [b"NU\xff\xff", b"\xff" * 30, b"XXXX"])
+def test_a_damaged_schema_is_moved_aside_whatever_sqlite_says_of_it(tmp_path, clock, damaged):
+    path = filled(tmp_path / "outbox.db", clock, count=3)
+    content = bytearray(path.read_bytes())
+    for word in (b"NULL UNIQUE", b"received_at TEXT"):
+        at = content.index(word)
+        content[at : at + len(damaged)] = damaged
+    path.write_bytes(content)
+    spool, (line,) = reopened(path, clock)
+    assert "moved to outbox.db.damaged-" in line
+    assert line.isprintable()
+    assert spool.put(sealed(99), is_urgent=False)
+    spool.close()
+
+
+def test_a_remark_of_which_letters_are_damaged_costs_no_event(spool):
+    spool.put(sealed(1), is_urgent=False)
+    spool._conn.execute("UPDATE events SET trouble = CAST(x'6eff6f' AS TEXT), received_at = CAST(x'ff' AS TEXT)")
+    (row,) = spool.rows()
+    assert row["trouble"] == "n\ufffdo"
+    assert any("a time that this device's disk lost" in line for line in lines_of(LedgerEntry.of(row, None)))
+    fresh = Spool(spool.path.parent / "fresh.db", CAP)
+    assert salvage(spool.path, fresh) == (1, 2)
+    fresh.close()
 
 
 def test_one_damaged_clip_costs_its_audio_and_no_other_event(tmp_path, clock):

@@ -10,6 +10,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from earmark_edge.announce.announcement import Announcement
+from earmark_edge.oneline import one_line
+from earmark_edge.salvage import is_broken, lenient
 from earmark_edge.wire import WireError
 
 STORE_FILE = "announced.db"
@@ -66,15 +68,15 @@ class AnnounceStore:
         self._path, self._now = path, now
         try:
             self._conn = self._open()
-        except sqlite3.OperationalError as error:
-            msg = f"{path}: cannot be opened ({error})"
-            raise AnnounceStoreError(msg) from error
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+            if not is_broken(error):
+                msg = f"{path}: cannot be opened ({error})"
+                raise AnnounceStoreError(msg) from error
             aside = path.with_name(f"{path.name}.damaged-{now():%Y%m%dT%H%M%S%f}")
             for suffix in ("", "-wal", "-shm"):
                 with contextlib.suppress(FileNotFoundError):
                     path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
-            tell(f"{path}: damaged ({error}); moved to {aside.name}; what waited there to be told is not told any more")
+            tell(f"{path}: damaged ({one_line(error)}); moved to {aside.name}; what waited there to be told is not told any more")
             self._conn = self._open()
 
     def _open(self) -> sqlite3.Connection:
@@ -85,6 +87,7 @@ class AnnounceStore:
             msg = f"{self._path}: cannot be made ({error.strerror})"
             raise AnnounceStoreError(msg) from error
         conn = sqlite3.connect(self._path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+        conn.text_factory = lenient
         try:
             _prepare(conn)
         except BaseException:
@@ -155,7 +158,7 @@ class AnnounceStore:
 def _prepare(conn: sqlite3.Connection) -> None:
     for pragma in ("journal_mode = WAL", "synchronous = FULL"):
         conn.execute(f"PRAGMA {pragma}")
-    problem = conn.execute("PRAGMA quick_check(1)").fetchone()[0]
+    problem = conn.execute("PRAGMA integrity_check(1)").fetchone()[0]  # quick_check passes over a damaged index
     if problem != "ok":
         raise sqlite3.DatabaseError(problem)
     conn.executescript(_SCHEMA)

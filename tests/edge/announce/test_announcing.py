@@ -226,6 +226,17 @@ def test_a_damaged_file_is_moved_aside_and_told_of(tmp_path, flagged):
     assert "moved to announced.db.damaged-" in said[0]
 
 
+def test_a_file_whose_schema_is_damaged_does_not_keep_the_device_from_listening(tmp_path):
+    path = tmp_path / STORE_FILE
+    AnnounceStore(path).close()
+    content = path.read_bytes()
+    assert b"made_at TEXT" in content
+    path.write_bytes(content.replace(b"made_at TEXT", b"made_\xff\xffTEXT"))
+    said = []
+    AnnounceStore(path, tell=said.append).close()
+    assert "moved to announced.db.damaged-" in said[0]
+
+
 def test_a_full_disk_or_a_slow_destination_does_not_hold_up_listening(tmp_path, flagged, caplog):
     consented(tmp_path)
     destination, stuck = Recorded(), threading.Event()
