@@ -94,12 +94,13 @@ def run(request: Request) -> int:
             give_back_memory()
             found = inputs_of(list(request.inputs) or ["mic"], scorer.spec.sample_rate_hz, pcm=pcm, is_fast=request.fast)
             mute = Mute(edge.state / MUTE_FILE, gpio_line(settings.mute_gpio) if settings.mute_gpio is not None else None)
+            stop = stack.enter_context(_signals(mute))  # before all that has to be closed in order
             updates = _updates(stack, edge, settings, version) if request.send and settings.updates and edge.bundle is None else None
             sink: Sink = _sink(stack, edge, Rules(scorer.spec, edge.decide), mute, report.tell, updates) if request.send else ReportOnly()
             sink = _announcing(sink, edge, Rules(scorer.spec, edge.decide), mute)
             stack.callback(sink.close)
             outlets = Outlets(sink, report, _StatusFile(edge.state), updates)
-            return _listen(stack, found, scorer, edge, settings, mute, outlets)
+            return _listen(stack, found, scorer, edge, settings, mute, outlets, stop)
     except (SettingsError, DecideConfigError, AddressError, InputError, KeyFileError) as error:
         sys.stderr.write(f"error: {one_line(error, 1_000)}\n")
         return MISUSED
@@ -116,6 +117,7 @@ def _listen(
     settings: ListenSettings,
     mute: Mute,
     outlets: Outlets,
+    stop: threading.Event,
 ) -> int:
     """Put the parts together and run them; returns the exit status."""
     inbox: queue.Queue[Block | Notice] = queue.Queue(_HELD_BLOCKS)
@@ -127,7 +129,6 @@ def _listen(
         outlets.report.tell(warning)
     refuse_core_dumps()
     outlets.sink.start(listener.beats)
-    stop = stack.enter_context(_signals(mute))
     give_back_memory()
     overwrite_freed_memory()  # nothing was heard so far; earlier, it would fill what loading takes, too
     with _running(found, inbox, scorer.spec.sample_rate_hz, mute, settings):

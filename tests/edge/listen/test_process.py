@@ -175,6 +175,17 @@ def test_what_is_flagged_reaches_the_service_sealed_and_a_canary_does_not(bundle
     assert len({beat.boot_id for beat in service.heartbeats}) == 2
 
 
+def test_a_signal_that_comes_while_it_ends_by_itself_ends_it_in_order_too(bundle, tmp_path):
+    for wait_s in (0.0, 0.05, 0.1, 0.15, 0.2, 0.3):
+        running = Process("-", "--rate", "16000", "--bundle", str(bundle), home=tmp_path, stdin=subprocess.PIPE)
+        running.process.stdin.write(bytes(64_000))
+        running.process.stdin.flush()
+        running.wait_for(is_listening)
+        running.process.stdin.close()
+        time.sleep(wait_s)
+        assert running.end() == 0
+
+
 def test_no_sample_is_written_anywhere_but_to_memory(bundle, tmp_path):
     """A stretch of marked samples, loud enough to be flagged, then every byte of state, temporary files and logs is looked at."""
     rng = np.random.default_rng(7)
