@@ -11,7 +11,7 @@ from torch import Tensor
 
 from earmark_model.contract import LABELS
 from earmark_model.network import Network, NetworkSpec
-from earmark_model.trunk import Following, Repeating, says
+from earmark_model.trunk import Following, Repeating
 
 SPEC = NetworkSpec(blocks=7, embedding=16, sharpness=0.0, beside=8, teacher_labels=4, dropout=0.0)
 OWN, TAUGHT = [2, 3], [0, 1]
@@ -91,10 +91,8 @@ class Labelled(NamedTuple):
 
 def test_a_small_network_follows_what_a_large_one_says_of_the_clean_sound() -> None:
     large, log_mel = begun(), torch.randn(16, 103, 32) + torch.randn(16, 103, 1) * 2
-    with torch.inference_mode():
-        clip = torch.sigmoid(large(log_mel).clip)
-    said = says(large, embeddings(large, log_mel)).clone()
-    torch.testing.assert_close(said, clip)
+    with torch.no_grad():
+        said = torch.sigmoid(large(log_mel).clip)
     small = Network(NetworkSpec(blocks=7, embedding=8, sharpness=0.0))
     batch = Labelled(said.round(), torch.zeros(16, len(LABELS)), said, said)
     optimizer, losses = torch.optim.AdamW(small.parameters(), 3e-3), []
@@ -108,8 +106,3 @@ def test_a_small_network_follows_what_a_large_one_says_of_the_clean_sound() -> N
     assert losses[-1] - least < (losses[0] - least) / 2
     unsure = batch._replace(target=1 - batch.target)
     torch.testing.assert_close(Following()(small.eval(), log_mel, batch), Following()(small, log_mel, unsure))
-
-
-def test_a_network_that_does_not_score_a_clip_by_its_mean_cannot_be_followed() -> None:
-    with pytest.raises(ValueError, match="sharpness 0"):
-        says(Network(NetworkSpec(blocks=7, embedding=16)), torch.zeros(1, 16))
