@@ -57,7 +57,7 @@ class HealthConfig:
 
     `silent_s`: seconds of one unchanging value. `span_s`: seconds over which clipping, offset and numbers are judged.
     `clipped_share`: part of the samples at full scale. `dc_level`: mean over the span.
-    `rate_span_s`: over which the pace is measured.
+    `rate_span_s`: over which the pace is measured, once `rate_after_s` has passed: what waited while the device started comes at once.
     """
 
     silent_s: float = 60.0
@@ -65,6 +65,7 @@ class HealthConfig:
     clipped_share: float = 0.01
     dc_level: float = 0.1
     rate_span_s: float = 60.0
+    rate_after_s: float = 5.0
 
 
 @dataclass(slots=True)
@@ -77,6 +78,7 @@ class SignalHealth:
     _value: float | None = None
     _same_samples: int = 0
     _span: list[tuple[int, int, float, int]] = field(default_factory=list)
+    _first_s: float | None = None
     _began_s: float | None = None
     _paced_samples: int = 0
 
@@ -94,7 +96,8 @@ class SignalHealth:
 
     def restart(self) -> None:
         """The source was opened again: pace and silence are measured anew; what was wrong stays so until it is seen to be right."""
-        self._value, self._same_samples, self._began_s, self._paced_samples = None, 0, None, 0
+        self._value, self._same_samples = None, 0
+        self._first_s = self._began_s = None
         self._span.clear()
 
     def _silence(self, samples: Samples) -> list[Change]:
@@ -124,9 +127,12 @@ class SignalHealth:
 
     def _pace(self, count: int, now_s: float) -> list[Change]:
         """Samples against the clock: a constant factor that two common rates have to each other is a wrong rate."""
+        if self._first_s is None:
+            self._first_s = now_s
         if self._began_s is None:
-            self._began_s, self._paced_samples = now_s, 0
-            return []  # the first block may have waited
+            if now_s - self._first_s >= self.config.rate_after_s:
+                self._began_s, self._paced_samples = now_s, 0
+            return []
         self._paced_samples += count
         passed_s = now_s - self._began_s
         if passed_s < self.config.rate_span_s:

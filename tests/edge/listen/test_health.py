@@ -61,6 +61,13 @@ def test_a_wrong_rate_is_told_by_name(rate_hz):
     assert changes(np.tile(NOISE, 2), pace=rate_hz / RATE_HZ, health=health) == [(Problem.WRONG_RATE, True)]
 
 
+def test_a_wrong_rate_is_told_though_samples_had_waited_for_the_device_to_start():
+    health = SignalHealth(RATE_HZ)
+    for _ in range(3):  # seconds of sound at once
+        assert health.feed(NOISE[: 3 * RATE_HZ], 0.0)[1] == []
+    assert changes(np.tile(NOISE, 3)[: 3 * 70 * RATE_HZ], pace=3.0, health=health) == [(Problem.WRONG_RATE, True)]
+
+
 def test_missing_samples_are_told_and_a_file_read_fast_is_not():
     health = HealthConfig(rate_span_s=10)
     assert changes(NOISE, pace=0.8, health=SignalHealth(RATE_HZ, health)) == [(Problem.GAPS, True)]
