@@ -20,7 +20,6 @@ from earmark_data.dataset import ClipDataset, Example
 from earmark_data.degraded import Again
 from earmark_edge.scorer import Scorer
 from earmark_model.checkpoint import CheckpointError, replace_file
-from earmark_model.contract import read_bundle
 from earmark_model.heads import Heard
 from earmark_model.network import Tagger
 
@@ -70,14 +69,9 @@ def taught_by_yamnet(examples: ClipDataset, classes: list[str]) -> Taught:
 
 
 class Followed(Dataset[Example]):
-    """A `ClipDataset` whose `teacher` is the labels' scores that a bundle gives the very sound, as on a device.
-
-    Raises:
-        BundleError: there is no such bundle, or it is damaged.
-    """
+    """A `ClipDataset` whose `teacher` is the labels' scores that a verified bundle gives the very sound, as on a device."""
 
     def __init__(self, examples: ClipDataset, bundle: Path) -> None:
-        read_bundle(bundle)
         self.examples, self.bundle = examples, bundle
         self._scorer: Scorer | None = None  # made in each worker: a session does not travel between processes
 

@@ -1,4 +1,4 @@
-"""What can still be read of a damaged outbox goes on in a fresh one: a row that lies in a damaged part costs no other."""
+"""Damaged databases: how they are known, moved aside, and what can still be read of an outbox, row by row, in a fresh one."""
 
 from __future__ import annotations
 
@@ -30,6 +30,21 @@ def is_broken(error: BaseException) -> bool:
     if isinstance(error, UnicodeDecodeError) or not isinstance(error, sqlite3.OperationalError):
         return True
     return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) == sqlite3.SQLITE_ERROR
+
+
+def is_damage(error: BaseException) -> bool:
+    """Whether SQLite says of a file in use that it is broken, which neither waiting nor room on the disk would mend."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF  # the rest says where it is broken
+    return code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
+
+def moved_aside(path: Path, now: datetime) -> Path:
+    """Move a damaged database with its log out of the way, and return where it lies."""
+    aside = path.with_name(f"{path.name}.damaged-{now:%Y%m%dT%H%M%S%f}")
+    for suffix in ("", "-wal", "-shm"):
+        with contextlib.suppress(FileNotFoundError):
+            path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
+    return aside
 
 
 class Outbox(Protocol):

@@ -15,7 +15,7 @@ from pathlib import Path
 from earmark_edge.event import Event, Receipt
 from earmark_edge.keys import unwritten
 from earmark_edge.oneline import one_line
-from earmark_edge.salvage import event_in, is_broken, lenient, salvage
+from earmark_edge.salvage import event_in, is_broken, lenient, moved_aside, salvage
 from earmark_edge.seal import SealedParcel
 
 SPOOL_FILE = "outbox.db"
@@ -72,12 +72,6 @@ class Counts:
     dropped: int
     set_aside: int
     damaged: int
-
-
-def is_damage(error: BaseException) -> bool:
-    """Whether SQLite says that the file itself is broken, which neither waiting nor room on the disk would mend."""
-    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF  # the rest says where it is broken
-    return code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
 def refusals(path: Path) -> list[str]:
@@ -419,11 +413,7 @@ def open_spool(
             advice = "make room on that disk" if is_full else "is its folder this user's to write?"
             msg = f"{path}: the outbox cannot be opened ({error}); {advice}"
             raise SpoolError(msg) from error
-        aside = path.with_name(f"{path.name}.damaged-{now():%Y%m%dT%H%M%S%f}")
-        for suffix in ("", "-wal", "-shm"):
-            part = path.with_name(path.name + suffix)
-            if part.exists():
-                part.rename(aside.with_name(aside.name + suffix))
+        aside = moved_aside(path, now())
         fresh = Spool(path, cap_bytes, now=now, step=step)
         events, objects = salvage(aside, fresh)
         tell(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from earmark_edge.announce.announcement import Announcement
 from earmark_edge.oneline import one_line
-from earmark_edge.salvage import is_broken, lenient
+from earmark_edge.salvage import is_broken, lenient, moved_aside
 from earmark_edge.wire import WireError
 
 STORE_FILE = "announced.db"
@@ -72,10 +72,7 @@ class AnnounceStore:
             if not is_broken(error):
                 msg = f"{path}: cannot be opened ({error})"
                 raise AnnounceStoreError(msg) from error
-            aside = path.with_name(f"{path.name}.damaged-{now():%Y%m%dT%H%M%S%f}")
-            for suffix in ("", "-wal", "-shm"):
-                with contextlib.suppress(FileNotFoundError):
-                    path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
+            aside = moved_aside(path, now())
             tell(f"{path}: damaged ({one_line(error)}); moved to {aside.name}; what waited there to be told is not told any more")
             self._conn = self._open()
 

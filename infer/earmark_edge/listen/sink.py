@@ -22,7 +22,8 @@ from earmark_edge.keys import KeyFileError
 from earmark_edge.listen.updates import Told, Updates
 from earmark_edge.outbox import Origin, Parcel, pack
 from earmark_edge.policy import PolicyError
-from earmark_edge.spool import SpoolError, is_damage
+from earmark_edge.salvage import is_damage
+from earmark_edge.spool import SpoolError
 from earmark_edge.uplink import Uplink, UplinkError
 from earmark_edge.wire import WireError
 
