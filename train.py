@@ -48,7 +48,9 @@ def main(
     ] = None,
     size: Annotated[
         str,
-        typer.Option(help="standard; small: a bundle of at most 128 kB; taught: mn04 learns to hear in noise, YAMNet teaches new heads."),
+        typer.Option(
+            help="standard; taught: mn04 learns to hear in noise, YAMNet teaches new heads; light: at half its cost; small: at most 128 kB."
+        ),
     ] = "standard",
     begin_with: Annotated[
         str, typer.Option(help="Weights of EfficientAT's mn04_as to begin with; auto: CORPUS/teachers/mn04_as.pt if it is there; none.")
@@ -63,7 +65,7 @@ def main(
     ] = None,
     taught_by: Annotated[
         Path | None,
-        typer.Option(help="Follow what this bundle says of every sound while it is clean, in place of the taggers; for --size small."),
+        typer.Option(help="Follow what this bundle says of every sound while it is clean, in place of the taggers; for light and small."),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in OUT.")] = False,
     examples_per_epoch: Annotated[int | None, typer.Option(min=1, help="24,000, or what --size says.")] = None,

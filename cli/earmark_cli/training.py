@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from accelerate.data_loader import BatchSamplerShard
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset
 
 from earmark_cli.consent_record import used
@@ -38,7 +39,7 @@ from earmark_model.contract import LABELS, SAMPLE_RATE_HZ, SENSITIVE, BundleErro
 from earmark_model.fit import Batch, Trainer
 from earmark_model.frontend import FrontendSpec
 from earmark_model.metrics import Figures, of_clips
-from earmark_model.network import Tagger
+from earmark_model.network import NetworkSpec, Tagger
 from earmark_model.pretrained import MEANS, TAGGER, begin_with
 from earmark_model.processes import Processes
 from earmark_model.train_config import VALIDATED_ON, Progression, TrainConfig
@@ -155,14 +156,17 @@ def train(prepared: Prepared, processes: Processes, *, resume: bool) -> Progress
         return _teach(prepared, processes, names, resume=resume)
     batches: Callable[[int], Iterable[Batch]] = _loader(prepared, processes)
     objective: Following | None = None
+    augment = _on_spectrograms(config.frontend)
     if inputs.taught_by:
-        batches, objective, names = _loader(prepared, processes, _followed(prepared, inputs.taught_by)), Following(), ()
+        examples, deviation = _followed(prepared, inputs.taught_by)
+        batches, objective, names = _loader(prepared, processes, examples), Following(deviation), ()
+        augment = augment if deviation is None else _undisguised(config.frontend)
     begin = partial(begin_with, path=inputs.begin_with, teacher_labels=names) if inputs.begin_with and not resume else None
     trainer = Trainer(
         config,
         inputs.out,
         processes=processes,
-        augment=_on_spectrograms(config.frontend),
+        augment=augment,
         begin=begin,
         teacher_labels=names,
         objective=objective,
@@ -194,10 +198,10 @@ def _teach(prepared: Prepared, processes: Processes, names: Sequence[str], *, re
         config,
         inputs.out,
         processes=processes,
-        augment=_on_spectrograms(config.frontend, mix_style=0.0, masks=False),
+        augment=_undisguised(config.frontend),
         begin=lambda network: network.load_state_dict(began.network.state_dict()),
         teacher_labels=names,
-        objective=Repeating(began.network, clean.embedding.std(0) + 0.05, own, list(taught)),
+        objective=Repeating(began.network, _deviation(clean.embedding), own, list(taught)),
     )
     if resume and (inputs.out / LAST).exists():
         trainer.resume()
@@ -210,12 +214,23 @@ def _teach(prepared: Prepared, processes: Processes, names: Sequence[str], *, re
     return trainer.fit_heads(heard, list(taught), measure)
 
 
-def _followed(prepared: Prepared, bundle: Path) -> Degraded:
-    """Degraded examples with what a bundle says of each while it is clean."""
-    source = Followed(prepared.dataset, bundle)
-    clean = hear(None, source, FOLLOWED, folder=prepared.inputs.out / "clean", workers=prepared.inputs.workers)
+def _followed(prepared: Prepared, bundle: Path) -> tuple[Degraded, Tensor | None]:
+    """Degraded examples with what a bundle says of each while it is clean.
+
+    For a light network that begins with the tagger's weights also the tagger's own embedding of each, and how each number of it deviates.
+    """
+    inputs, tagger = prepared.inputs, None
+    if inputs.begin_with and prepared.config.network.light:
+        tagger = Tagger(FrontendSpec(), NetworkSpec(sharpness=0.0, coarse=True))
+        begin_with(tagger.network, inputs.begin_with)
+    clean = hear(tagger, Followed(prepared.dataset, bundle), FOLLOWED, folder=inputs.out / "clean", workers=inputs.workers)
     told = [part.numpy() for part in (clean.target, clean.weight, clean.teacher, clean.embedding)]
-    return Degraded(prepared.dataset, told, seed=prepared.config.seed)
+    return Degraded(prepared.dataset, told, seed=prepared.config.seed), _deviation(clean.embedding) if tagger else None
+
+
+def _deviation(embedding: Tensor) -> Tensor:
+    """Of each number of embeddings `[sounds, embedding]`, never nearly zero."""
+    return embedding.std(0) + 0.05
 
 
 def _leader(inputs: TrainingInputs, tiers: Sequence[str]) -> BundleSpec | None:
@@ -246,6 +261,11 @@ def _consents(needed: Manifest, leader: BundleSpec | None) -> list[dict[str, Any
 def _on_spectrograms(frontend: FrontendSpec, **chances: Any) -> SpectrogramAugment:
     floor = (math.log(frontend.log_floor) - frontend.mean) / frontend.std
     return SpectrogramAugment(floor, math.log(10) / 10 / frontend.std, **chances)
+
+
+def _undisguised(frontend: FrontendSpec) -> SpectrogramAugment:
+    """For what was told of the clean sound to be learned from: nothing of it is hidden, and none has another's recorder."""
+    return _on_spectrograms(frontend, mix_style=0.0, masks=False)
 
 
 def validate(tagger: Tagger, validation: dict[str, Manifest], pcm: PcmStore) -> dict[str, Figures]:

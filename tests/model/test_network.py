@@ -5,7 +5,7 @@ import torch
 
 from earmark_model.contract import LABELS
 from earmark_model.frontend import FrontendSpec
-from earmark_model.network import BLOCKS, InvertedResidual, Network, NetworkSpec, SqueezeExcitation, Tagger, parameters
+from earmark_model.network import BLOCKS, OMITTED, InvertedResidual, Network, NetworkSpec, SqueezeExcitation, Tagger, parameters
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +33,18 @@ def test_coarse_frames_are_twice_as_long_and_the_last_whole_is_heard_alike() -> 
         fine_frames, coarse_frames = fine(steady).frames, coarse(steady).frames
     assert (fine_frames.shape[1], coarse_frames.shape[1]) == (20, 10)
     torch.testing.assert_close(coarse_frames[:, 5], fine_frames[:, 10], rtol=1e-4, atol=1e-5)  # away from the padded edges
+
+
+def test_a_light_network_lacks_two_blocks_and_has_the_others_weights_and_frames_of_320_ms() -> None:
+    whole = Network(NetworkSpec(sharpness=0.0))
+    light = Tagger(FrontendSpec(hop_samples=320), NetworkSpec(sharpness=0.0, light=True)).eval()
+    own, theirs = light.network.state_dict(), whole.state_dict()
+    assert {name.split(".")[1] for name in theirs.keys() - own.keys()} == {str(number) for number in OMITTED}
+    assert all(own[name].shape == theirs[name].shape for name in own)
+    assert light.network.spec.time_stride * light.frontend.spec.hop_samples == 5_120
+    assert light(torch.randn(2, 32_000)).frames.shape == (2, 7, len(LABELS))
+    with pytest.raises(ValueError, match="coarse or light"):
+        NetworkSpec(coarse=True, light=True)
 
 
 def test_the_network_stays_within_a_million_parameters() -> None:

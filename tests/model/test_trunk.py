@@ -106,3 +106,22 @@ def test_a_small_network_follows_what_a_large_one_says_of_the_clean_sound() -> N
     assert losses[-1] - least < (losses[0] - least) / 2
     unsure = batch._replace(target=1 - batch.target)
     torch.testing.assert_close(Following()(small.eval(), log_mel, batch), Following()(small, log_mel, unsure))
+
+
+def test_a_light_network_also_repeats_the_embedding_of_the_clean_sound() -> None:
+    before, log_mel = begun(), torch.randn(16, 103, 32) + torch.randn(16, 103, 1) * 2
+    network, said = copy.deepcopy(before), torch.full((16, len(LABELS)), 0.5)
+    batch = Labelled(said, torch.zeros(16, len(LABELS)), said, embeddings(before, log_mel))
+    objective, noisy = Following(batch.clean.std(0) + 0.05), log_mel + torch.randn_like(log_mel)
+    optimizer = torch.optim.AdamW(network.parameters(), 1e-3)
+    for _ in range(40):
+        loss = objective(network, noisy, batch)
+        optimizer.zero_grad()
+        torch.autograd.backward([loss])
+        optimizer.step()
+    was = (embeddings(before, noisy) - batch.clean).square().mean()
+    assert (embeddings(network, noisy) - batch.clean).square().mean() < was / 2
+    network.eval()
+    far = ((embeddings(network, noisy) - batch.clean) / objective.deviation).square().mean()
+    told = Following()(network, noisy, batch) + Following.EMBEDDING * far
+    torch.testing.assert_close(objective(network, noisy, batch), told)
