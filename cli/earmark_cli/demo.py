@@ -33,7 +33,7 @@ from earmark_edge.oneline import one_line
 from earmark_edge.outbox import Parcel, file_origin, pack
 from earmark_edge.scan import hear
 from earmark_edge.scorer import Scorer, ScoringError
-from earmark_edge.settings import EdgeSettings, SettingsError, default_bundle
+from earmark_edge.settings import EdgeSettings, SettingsError, default_bundle, named_bundle
 from earmark_edge.spool import SpoolError
 from earmark_edge.tiers import wav_bytes
 from earmark_edge.uplink import UplinkError
@@ -50,7 +50,7 @@ def demo(
     corpus: Annotated[Path, typer.Option(help=_CORPUS_HELP)] = Path("../shared/corpus"),
     audio: Annotated[Path | None, typer.Option(help="Your own recording, or a folder of them, instead of the evening.")] = None,
     once: Annotated[bool, typer.Option("--once", help="Stop after the summary, for scripts.")] = False,
-    bundle: Annotated[Path | None, typer.Option(help="The bundle to run; EARMARK_BUNDLE, else the one that ships.")] = None,
+    bundle: Annotated[Path | None, typer.Option(help="A bundle's folder, or the name of one that ships (earmark); EARMARK_BUNDLE.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Another number makes another evening.")] = 1,
     minutes: Annotated[float, typer.Option(min=SHORTEST_S / 60, max=120, hidden=True, help="Length of the evening.")] = 10.0,
     out: Annotated[Path, typer.Option(hidden=True, help="Where the evening is written.")] = Path("demo-output"),
@@ -66,7 +66,7 @@ def demo(
     try:
         with _terminable():
             settings = EdgeSettings.from_environment(os.environ)
-            folder = bundle or settings.bundle or default_bundle()
+            folder = named_bundle(bundle or settings.bundle or default_bundle())
             detector = Detector(Scorer(folder, threads=settings.threads), settings.decide)
             out.mkdir(parents=True, exist_ok=True)
             with demo_review(out) as review:

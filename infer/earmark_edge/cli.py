@@ -53,7 +53,7 @@ app.command()(explain)
 @app.command()
 def scan(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Sound files (wav, flac, ogg, opus, mp3) and folders of them.")],
-    bundle: Annotated[Path | None, typer.Option(help="The bundle to run; EARMARK_BUNDLE, else the one that ships.")] = None,
+    bundle: Annotated[Path | None, typer.Option(help="A bundle's folder, or the name of one that ships (earmark); EARMARK_BUNDLE.")] = None,
     json_lines: Annotated[bool, typer.Option("--json", help="Print JSON Lines: events and files as they come, then a summary.")] = False,
     send: Annotated[bool, typer.Option("--send", help="Deliver flagged events, sealed, to the review service of `enrol`.")] = False,
 ) -> None:

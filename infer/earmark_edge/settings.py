@@ -27,7 +27,7 @@ class SettingsError(ValueError):
 class EdgeSettings:
     """The device's settings; every field of `DecideConfig` is one too, such as `EARMARK_MARGIN_S`.
 
-    `bundle` (`EARMARK_BUNDLE`): the folder of the bundle to run, whatever the review service offers.
+    `bundle` (`EARMARK_BUNDLE`): the bundle to run, its folder or the name of one that ships, whatever the review service offers.
     `threads` (`EARMARK_THREADS`): how many the graph may use.
     `state` (`EARMARK_STATE`): the folder of the device's key, enrolment, consent and outbox.
     `outbox_bytes` (`EARMARK_OUTBOX_BYTES`): how much sealed audio may wait there.
@@ -63,10 +63,16 @@ def default_bundle() -> Path:
     return installed if installed.is_dir() else here.parents[1] / "model" / "bundles" / "earmark"
 
 
+def named_bundle(given: Path) -> Path:
+    """The folder `given`, or where there is none of that name, the bundle of that name that ships, such as `earmark-light`."""
+    shipped = default_bundle().parent / given
+    return shipped if given.name == str(given) and not given.exists() and shipped.is_dir() else given
+
+
 def bundle_to_run(given: Path | None, state: Path) -> tuple[Path, int]:
     """The bundle's folder, and its version where the review service offered it: `given` first, then what passed its trial, then ours."""
     if given is not None:
-        return given, 0
+        return named_bundle(given), 0
     if (state / BUNDLES_FOLDER).is_dir():
         try:
             store = BundleStore(state, read_credentials(state).enrolment.signing_key)

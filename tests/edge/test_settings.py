@@ -5,7 +5,7 @@ import pytest
 
 from earmark_edge import settings as settings_module
 from earmark_edge.decide import DecideConfig
-from earmark_edge.settings import EdgeSettings, SettingsError, default_bundle
+from earmark_edge.settings import EdgeSettings, SettingsError, bundle_to_run, default_bundle, named_bundle
 
 
 def test_an_empty_environment_gives_the_defaults():
@@ -78,3 +78,14 @@ def test_the_installed_bundle_comes_before_the_source_tree(tmp_path, monkeypatch
     assert default_bundle() == tmp_path / "model" / "bundles" / "earmark"
     (package / "bundles" / "earmark").mkdir(parents=True)
     assert default_bundle() == package / "bundles" / "earmark"
+
+
+def test_a_bundle_that_ships_is_named_without_its_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    ships = default_bundle().parent
+    assert named_bundle(Path("earmark-small")) == ships / "earmark-small"
+    assert bundle_to_run(Path("earmark-small"), tmp_path) == (ships / "earmark-small", 0)
+    for other in (Path("nothing"), Path("bundles/earmark-small"), tmp_path / "earmark-small", Path("..")):
+        assert named_bundle(other) == other
+    Path("earmark-small").mkdir()
+    assert named_bundle(Path("earmark-small")) == Path("earmark-small"), "a folder that is there comes first"

@@ -40,7 +40,7 @@ def doctor(
         list[str] | None,
         typer.Argument(metavar="[INPUT...]", help="What to listen to for two seconds, named as for `listen`. Default: mic."),
     ] = None,
-    bundle: Annotated[Path | None, typer.Option(help="The bundle to check; EARMARK_BUNDLE, else the one that ships.")] = None,
+    bundle: Annotated[Path | None, typer.Option(help="A bundle's folder, or the name of one that ships (earmark); EARMARK_BUNDLE.")] = None,
     state: Annotated[Path | None, typer.Option(metavar="DIR", help="The device's state folder; EARMARK_STATE.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:

@@ -37,7 +37,7 @@ _REFRESHES_A_SECOND = 8
 
 def explain(
     input_text: Annotated[str, typer.Argument(metavar="INPUT", help="A sound file, mic, or what else `listen` takes.")],
-    bundle: Annotated[Path | None, typer.Option(help="The bundle to run; EARMARK_BUNDLE, else the one that ships.")] = None,
+    bundle: Annotated[Path | None, typer.Option(help="A bundle's folder, or the name of one that ships (earmark); EARMARK_BUNDLE.")] = None,
     out: Annotated[Path | None, typer.Option(help="Where the page goes; the state folder's explain.html if not given.")] = None,
     seconds: Annotated[float, typer.Option(min=0, help="How long to listen; 0 is to the end, or until Ctrl-C.")] = 0.0,
     rate: Annotated[int | None, typer.Option(metavar="HZ", help="Sample rate of PCM (s16le, mono) on standard input.")] = None,

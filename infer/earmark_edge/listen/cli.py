@@ -26,7 +26,7 @@ def listen(
             "pulse:DEVICE. Several are heard at once. Default: mic.",
         ),
     ] = None,
-    bundle: Annotated[Path | None, typer.Option(help="The bundle to run; EARMARK_BUNDLE, else the one that ships.")] = None,
+    bundle: Annotated[Path | None, typer.Option(help="A bundle's folder, or the name of one that ships (earmark); EARMARK_BUNDLE.")] = None,
     json_lines: Annotated[bool, typer.Option("--json", help="Print JSON Lines.")] = False,
     send: Annotated[bool, typer.Option("--send", help="Deliver flagged events, sealed, to the review service of `enrol`.")] = False,
     rate: Annotated[int | None, typer.Option(metavar="HZ", help="Sample rate of PCM on standard input.")] = None,
