@@ -72,6 +72,8 @@ class Heard:
     def joined(cls, parts: Iterable[Heard]) -> Heard:
         """What several pieces completed, in order."""
         parts = list(parts)
+        if len(parts) == 1:
+            return parts[0]
         windows, detections, near = (
             tuple(each for part in parts for each in getattr(part, name)) for name in ("windows", "detections", "near")
         )

@@ -40,36 +40,40 @@ class Windower:
             raise ValueError(msg)
         self.window_samples = window_samples
         self.hop_samples = hop_samples
-        self._held: Samples = np.zeros(0, np.float32)
+        self._held: Samples = np.zeros(window_samples, np.float32)
+        self._count = 0  # samples held at present, at the beginning of it
         self._start = 0
         self._has_given = False
 
     def feed(self, samples: Samples) -> list[Window]:
         """The windows that `samples`, float32 `[samples]` of any length, complete."""
-        self._held = np.concatenate([self._held, samples])
-        count = max(0, (len(self._held) - self.window_samples) // self.hop_samples + 1)
-        windows = [self._window(i * self.hop_samples) for i in range(count)]
-        self._start += count * self.hop_samples
-        self._held = self._held[count * self.hop_samples :].copy()  # a view would keep the whole chunk alive
-        self._has_given = self._has_given or count > 0
+        windows = []
+        while len(samples):
+            taken = samples[: self.window_samples - self._count]
+            self._held[self._count : self._count + len(taken)] = taken
+            self._count += len(taken)
+            samples = samples[len(taken) :]
+            if self._count == self.window_samples:
+                windows.append(self._window())
+                self._count -= self.hop_samples
+                self._held[: self._count] = self._held[self.hop_samples :]
+                self._start += self.hop_samples
+                self._has_given = True
         return windows
 
     def flush(self) -> list[Window]:
         """The zero-padded window over the samples that no window has held yet, if there are any; then as new."""
         already = self.window_samples - self.hop_samples if self._has_given else 0
-        windows = [self._window(0)] if len(self._held) > already else []
+        self._held[self._count :] = 0
+        windows = [self._window()] if self._count > already else []
         self.reset()
         return windows
 
     def reset(self) -> None:
         """Overwrite and forget everything; the next sample is the first of a new stream."""
         self._held.fill(0)
-        self._held = np.zeros(0, np.float32)
-        self._start = 0
+        self._count = self._start = 0
         self._has_given = False
 
-    def _window(self, offset: int) -> Window:
-        heard = self._held[offset : offset + self.window_samples]
-        missing = self.window_samples - len(heard)
-        samples = np.pad(heard, (0, missing)) if missing else heard.copy()
-        return Window(self._start + offset, len(heard), samples)
+    def _window(self) -> Window:
+        return Window(self._start, self._count, self._held.copy())
