@@ -94,10 +94,10 @@ class Rules:
         self.spec = spec
         self.config = config
         routed = {*spec.sensitive, *config.route_also}
-        self._routed = np.array([label in routed for label in spec.labels])  # [classes]
-        self._upper = np.array([spec.thresholds[label].value for label in spec.labels])  # [classes]
-        self._lower = self._upper * config.hysteresis_ratio
-        self._scale = np.maximum(self._upper, _LEAST_THRESHOLD)  # [classes]
+        self._routed = [at for at, label in enumerate(spec.labels) if label in routed]
+        self._upper = [spec.thresholds[label].value for label in spec.labels]
+        self._lower = np.array(self._upper)[self._routed] * config.hysteresis_ratio  # [routed]
+        self._speech = spec.labels.index(_SPEECH)
 
     @property
     def sha256(self) -> str:
@@ -108,24 +108,27 @@ class Rules:
 
     def opens(self, scores: Floats) -> bool:
         """Whether any routed label of `scores` `[classes]` reaches its threshold."""
-        return bool((scores >= self._upper)[self._routed].any())
+        found = scores.tolist()  # on so few numbers numpy takes several times as long as Python
+        return any(found[at] >= self._upper[at] for at in self._routed)
 
     def holds(self, scores: Floats) -> npt.NDArray[np.bool_]:
         """Where any routed label of `scores` `[..., classes]` reaches its lower threshold: `[...]`."""
-        return np.asarray((scores >= self._lower)[..., self._routed].any(axis=-1))
+        return np.asarray((scores[..., self._routed] >= self._lower).any(axis=-1))
 
     def hears_speech(self, scores: Floats) -> npt.NDArray[np.bool_]:
         """Where speech reaches its own threshold in `scores` `[..., classes]`: `[...]`."""
-        at = self.spec.labels.index(_SPEECH)
-        return np.asarray(scores[..., at] >= self._upper[at])
+        return np.asarray(scores[..., self._speech] >= np.float64(self._upper[self._speech]))
 
     def strongest(self, scores: Floats) -> tuple[str, float, float]:
         """Of the routed labels, the one whose score is largest relative to its threshold: label, score, threshold."""
-        relative = scores / self._scale
-        relative = np.where(scores >= self._upper, np.maximum(relative, 1.0), relative)  # a score of 0 reaches a threshold of 0
-        relative[~self._routed] = -1.0
-        at = int(relative.argmax())
-        return self.spec.labels[at], float(scores[at]), float(self._upper[at])
+        found = scores.tolist()
+
+        def relative(at: int) -> float:
+            share: float = found[at] / max(self._upper[at], _LEAST_THRESHOLD)
+            return max(share, 1.0) if found[at] >= self._upper[at] else share  # a score of 0 reaches a threshold of 0
+
+        at = max(self._routed, key=relative)
+        return self.spec.labels[at], found[at], self._upper[at]
 
     def reason_above(self, label: str) -> Reason:
         """What a score of `label` at or above its threshold is worth."""

@@ -94,10 +94,12 @@ class Scorer:
                 msg = f"the graph gave {name} {list(part.shape)} for {rows} windows and {len(self.spec.labels)} labels"
                 raise ScoringError(msg)
             # Also false for NaN, which would pass below every threshold.
-            if not (part.min(initial=0) >= 0 and part.max(initial=0) <= 1 + _ROUNDING):
+            highest = part.max(initial=0)
+            if not (part.min(initial=0) >= 0 and highest <= 1 + _ROUNDING):
                 msg = f"the graph gave {name} outside [0, 1]; the bundle is unfit"
                 raise ScoringError(msg)
-            np.minimum(part, np.float32(1), out=part)
+            if highest > 1:
+                np.minimum(part, np.float32(1), out=part)
         return scores
 
 

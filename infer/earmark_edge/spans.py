@@ -96,10 +96,11 @@ class SpanTracker:
         end = min(end, self._timeline.end)
         at = slice(self._judged - self._timeline.first, end - self._timeline.first)
         is_flagged = self._timeline.is_flagged[at]
-        is_active = is_flagged & self._rules.holds(self._timeline.scores[at])
         spans: list[Span] = []
-        for cell in range(self._judged, end):
-            spans += self._judge(cell, is_flagged=bool(is_flagged[cell - self._judged]), is_active=bool(is_active[cell - self._judged]))
+        if is_flagged.any() or self.is_open:  # nearly always neither, and there is nothing to judge
+            is_active = is_flagged & self._rules.holds(self._timeline.scores[at])
+            for cell in range(self._judged, end):
+                spans += self._judge(cell, is_flagged=bool(is_flagged[cell - self._judged]), is_active=bool(is_active[cell - self._judged]))
         self._judged = end
         self._forget()
         return spans

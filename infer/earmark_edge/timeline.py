@@ -6,10 +6,13 @@ score is the largest that any frame touching it got in any window: windows disag
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float32]
+Indices = npt.NDArray[np.intp]
 
 
 def cell_scores(frame_scores: Floats, start: int, valid: int, cell_samples: int) -> tuple[int, Floats]:
@@ -17,13 +20,16 @@ def cell_scores(frame_scores: Floats, start: int, valid: int, cell_samples: int)
 
     The window starts at the stream's sample `start`, and only its first `valid` samples were heard: frames of padding alone count nowhere.
     """
-    first, last = start // cell_samples, (start + valid - 1) // cell_samples
-    left = np.arange(first, last + 1) * cell_samples - start  # each cell, in samples of the window
+    earlier, later = _frames_of_cells(start % cell_samples, valid, cell_samples, len(frame_scores))
+    return start // cell_samples, np.maximum(frame_scores.take(earlier, axis=0), frame_scores.take(later, axis=0))
+
+
+@lru_cache(maxsize=64)  # the windows of a stream lie in few ways on the grid, and come again and again
+def _frames_of_cells(offset: int, valid: int, cell_samples: int, frames: int) -> tuple[Indices, Indices]:
+    """The first and the last frame that touch each cell `[cells]` of a window which starts `offset` samples into its first cell."""
+    left = np.arange(-offset, valid, cell_samples)  # each cell, in samples of the window
     right = np.minimum(left + cell_samples, valid)
-    highest = len(frame_scores) - 1
-    earlier = np.minimum(np.maximum(left // cell_samples, 0), highest)  # np.clip takes four times as long on so few
-    later = np.minimum(np.maximum((right - 1) // cell_samples, 0), highest)
-    return first, np.maximum(frame_scores[earlier], frame_scores[later])
+    return (left // cell_samples).clip(0, frames - 1), ((right - 1) // cell_samples).clip(0, frames - 1)
 
 
 class Timeline:
