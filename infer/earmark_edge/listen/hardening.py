@@ -41,7 +41,9 @@ def give_back_memory() -> None:
     After a graph is loaded the first is 5 MB; the second is 15 MB of libraries, whose pages come again from the system's cache of files
     where they are wanted. Does nothing under another C library or system.
     """
+    gc.unfreeze()
     gc.collect()
+    gc.freeze()  # what is alive now mostly stays, and need not be looked through again each time that a few objects were made
     libc = ctypes.CDLL(None)
     trim = getattr(libc, "malloc_trim", None)
     if trim is not None:
