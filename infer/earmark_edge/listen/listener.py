@@ -27,7 +27,8 @@ from earmark_edge.listen.supervisor import Block, Notice, State
 from earmark_edge.listen.updates import Updates
 from earmark_edge.scorer import Scorer
 
-_POLL_S = 0.1
+_POLL_S = 0.5
+"""How long a stop or a mute may wait to be noted while nothing comes; sound that came after a mute is never heard, whenever it is noted."""
 _SETTLED_S = 2.0
 """Heard so much, a device has loaded and connected what it will; what that took is handed back, before the first window is scored."""
 _DEAF_S = 60.0

@@ -74,7 +74,7 @@ class MicrophoneSource:
             self._open.add(id(self))
 
     def read(self, timeout_s: float) -> Samples | None:
-        """The next quarter of a second."""
+        """The next half second."""
         if self._stream is None or self._resampler is None:
             msg = f"{self.name}: not open"
             raise SourceError(msg)

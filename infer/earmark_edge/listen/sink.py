@@ -32,7 +32,8 @@ logger = logging.getLogger(__name__)
 BEAT_S = 60.0
 POLICY_S = 3_600.0
 _RETRY_S = 30.0
-_POLL_S = 0.5
+_POLL_S = 2.0
+"""How long the end of a mute may wait to be noted, and a beat that is due; a new event waits for nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,7 +277,7 @@ class CourierSink:
                 due_s["policy"] = now_s + self._pace.ask_s
             if now_s >= due_s["delivery"] and not self._is_muted():
                 due_s["delivery"] = now_s + (self._pace.retry_s if self._deliver(uplink) else 0.0)
-            self._has_news.wait(_POLL_S)
+            self._has_news.wait(min(_POLL_S, self._pace.retry_s))
             self._has_news.clear()
 
     def _deliver(self, uplink: Uplink) -> bool:

@@ -13,11 +13,12 @@ from enum import StrEnum
 
 from earmark_edge.listen.health import HealthConfig, Problem, SignalHealth
 from earmark_edge.listen.mute import Mute
-from earmark_edge.listen.source import Samples, Source, SourceEndedError, SourceError
+from earmark_edge.listen.source import BLOCK_S, Samples, Source, SourceEndedError, SourceError
 
 logger = logging.getLogger(__name__)
 
-_POLL_S = 0.2
+_POLL_S = BLOCK_S
+"""How long a stop or a mute may wait to be noted while nothing comes: with less, a block would be handed on, and handled, in pieces."""
 
 
 class State(StrEnum):
