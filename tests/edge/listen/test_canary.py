@@ -30,7 +30,7 @@ def test_the_sound_is_the_same_everywhere_and_fits_the_scale():
     assert (sound.dtype, len(sound), np.abs(sound).max()) == (np.float32, round(DURATION_S * RATE_HZ), 0.5)
 
 
-@pytest.mark.parametrize("name", ["earmark", "earmark-open", "earmark-small"])
+@pytest.mark.parametrize("name", ["earmark", "earmark-light", "earmark-open", "earmark-small"])
 def test_every_shipped_bundle_hears_the_canary(name):
     result = hears_canary(Scorer(default_bundle().parent / name), DecideConfig())
     assert result.is_heard
