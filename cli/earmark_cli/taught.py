@@ -120,8 +120,7 @@ def _batches(tagger: Tagger | None, source: Source, numbers: range, workers: int
 def _embedding(tagger: Tagger | None, audio: Tensor) -> Tensor:
     if tagger is None:
         return torch.zeros(len(audio), 0)
-    features = tagger.network.features(tagger.frontend(audio).unsqueeze(1)).mean((2, 3))
-    return tagger.network.embedded(features[:, :, None])[:, 0]
+    return tagger.network.embedding(tagger.frontend(audio))
 
 
 def _keep(path: Path, heard: Heard) -> None:

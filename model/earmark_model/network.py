@@ -205,6 +205,10 @@ class Network(nn.Module):
         """The embedding `[batch, means, embedding]` of means over time of the last features, `[batch, width, means]`."""
         return nn.functional.hardswish(self.embed(means.transpose(1, 2)))
 
+    def embedding(self, log_mel: Tensor) -> Tensor:
+        """The embedding `[batch, embedding]` of the mean over each whole sound, log-mel `[batch, mels, frames]`."""
+        return self.embedded(self.features(log_mel.unsqueeze(1)).mean((2, 3))[:, :, None])[:, 0]
+
     def _pool(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         """A clip's logits `[batch, labels]`, and those of its frames.
 

@@ -48,7 +48,7 @@ class Repeating:
         assert network.teacher_head is not None
         device = log_mel.device
         clean, teacher = batch.clean.to(device), batch.teacher.to(device)
-        embedding = _embedding(network, log_mel)
+        embedding = network.embedding(log_mel)
         said = network.teacher_head(_read(network, embedding))
         with torch.no_grad():
             before = self.head(_without(clean, self.head))
@@ -87,16 +87,11 @@ class Following:
             logits = network(log_mel).clip
         else:
             deviation = self.deviation.to(log_mel.device)
-            embedding = _embedding(network, log_mel)
+            embedding = network.embedding(log_mel)
             far = mse_loss(embedding / deviation, batch.clean.to(log_mel.device) / deviation)
             logits = network.head(_read(network, network.dropout(embedding)))
         by_label = (binary_cross_entropy_with_logits(logits, target, reduction="none") * weight).mean()
         return binary_cross_entropy_with_logits(logits, teacher) + self.LABELS * by_label + self.EMBEDDING * far
-
-
-def _embedding(network: Network, log_mel: Tensor) -> Tensor:
-    """Of the mean over each sound, `[batch, embedding]`."""
-    return network.embedded(network.features(log_mel.unsqueeze(1)).mean((2, 3))[:, :, None])[:, 0]
 
 
 def _read(network: Network, embedding: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -57,17 +57,24 @@ def test_the_clean_sound_itself_costs_nothing_but_what_the_other_tagger_says() -
     assert other > objective(network, log_mel, batch)
 
 
+def learn(network: Network, objective: Repeating | Following, log_mel: Tensor, batch: Any, *, steps: int, rate: float) -> list[float]:
+    """The losses, one for each step."""
+    optimizer, losses = torch.optim.AdamW(network.parameters(), rate), []
+    for _ in range(steps):
+        loss = objective(network, log_mel, batch)
+        optimizer.zero_grad()
+        torch.autograd.backward([loss])
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    return losses
+
+
 def test_a_trunk_learns_to_hear_through_noise_what_it_heard_before() -> None:
     before, log_mel = begun(), torch.randn(16, 103, 32) + torch.randn(16, 103, 1) * 2
     network, batch = copy.deepcopy(before), Batch(embeddings(before, log_mel), torch.full((16, 2), 0.5))
     objective = Repeating(before, batch.clean.std(0) + 0.05, OWN, TAUGHT)
     noisy = log_mel + torch.randn_like(log_mel)
-    optimizer = torch.optim.AdamW(network.parameters(), 1e-3)
-    for _ in range(40):
-        loss = objective(network, noisy, batch)
-        optimizer.zero_grad()
-        torch.autograd.backward([loss])
-        optimizer.step()
+    learn(network, objective, noisy, batch, steps=40, rate=1e-3)
     was = (embeddings(before, noisy) - batch.clean).square().mean()
     assert (embeddings(network, noisy) - batch.clean).square().mean() < was / 2
     assert all(weight.grad is None for weight in objective.head.parameters()), "what was said of the clean sound does not move"
@@ -95,13 +102,7 @@ def test_a_small_network_follows_what_a_large_one_says_of_the_clean_sound() -> N
         said = torch.sigmoid(large(log_mel).clip)
     small = Network(NetworkSpec(blocks=7, embedding=8, sharpness=0.0))
     batch = Labelled(said.round(), torch.zeros(16, len(LABELS)), said, said)
-    optimizer, losses = torch.optim.AdamW(small.parameters(), 3e-3), []
-    for _ in range(30):
-        loss = Following()(small, log_mel, batch)
-        optimizer.zero_grad()
-        torch.autograd.backward([loss])
-        optimizer.step()
-        losses.append(float(loss.detach()))
+    losses = learn(small, Following(), log_mel, batch, steps=30, rate=3e-3)
     least = float(-(said * said.log() + (1 - said) * (1 - said).log()).mean())
     assert losses[-1] - least < (losses[0] - least) / 2
     unsure = batch._replace(target=1 - batch.target)
@@ -113,12 +114,7 @@ def test_a_light_network_also_repeats_the_embedding_of_the_clean_sound() -> None
     network, said = copy.deepcopy(before), torch.full((16, len(LABELS)), 0.5)
     batch = Labelled(said, torch.zeros(16, len(LABELS)), said, embeddings(before, log_mel))
     objective, noisy = Following(batch.clean.std(0) + 0.05), log_mel + torch.randn_like(log_mel)
-    optimizer = torch.optim.AdamW(network.parameters(), 1e-3)
-    for _ in range(40):
-        loss = objective(network, noisy, batch)
-        optimizer.zero_grad()
-        torch.autograd.backward([loss])
-        optimizer.step()
+    learn(network, objective, noisy, batch, steps=40, rate=1e-3)
     was = (embeddings(before, noisy) - batch.clean).square().mean()
     assert (embeddings(network, noisy) - batch.clean).square().mean() < was / 2
     network.eval()
